@@ -1,0 +1,55 @@
+//! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
+
+pub mod exit;
+pub mod output;
+mod settings;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+pub use settings::Settings;
+
+/// Health, load and failure for the instances of an Auto Scaling group.
+#[derive(Debug, Parser)]
+#[command(name = "agent", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// JSON Lines on stdout; the last line is the result
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Settings [default: /etc/asg-agent/agent.toml, where it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {}
+
+/// Runs a parsed command line to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let Cli { common, verb } = cli;
+    let result: Result<Exit, Failure> = match verb {};
+    exit::code(result, common.json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

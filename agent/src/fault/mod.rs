@@ -1,0 +1,3 @@
+//! Simulated failures, each with a deadline that it can't outlive.
+
+pub mod record;

@@ -1,0 +1,16 @@
+//! `agent`: health, load and failure for the instances of an Auto Scaling group.
+//!
+//! The house, from the roof down; each room imports only rooms below it:
+//!
+//! - `main.rs`: parse, log, dispatch, turn the result into an exit code.
+//! - [`cli`]: one file a verb; flags, people's text, JSON Lines, exit codes.
+//! - [`config`]: loading settings and saying where a wrong one stands.
+//! - [`fault`]: simulated failures and how each one ends.
+//! - [`nginx`]: its configuration, read as nginx reads it.
+//! - [`sys`]: clocks, `/proc`, trusted files, scheduling; the only room with `unsafe`.
+
+pub mod cli;
+pub mod config;
+pub mod fault;
+pub mod nginx;
+pub mod sys;

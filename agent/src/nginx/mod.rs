@@ -1,0 +1,3 @@
+//! What there is to know about the nginx on this machine.
+
+pub mod conf;

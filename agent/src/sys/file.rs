@@ -1,0 +1,180 @@
+//! Files that root writes and others trust: opened without following links, owned by whom we expect, replaced as a
+//! whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags};
+
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+const NON_BLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
+/// Reads a regular file of at most `limit` bytes that belongs to root or to us and that nobody else can write.
+/// `None` when there is no such file.
+///
+/// # Errors
+/// When the file is a link, no regular file, foreign, writable by others, larger than `limit`, or can't be read.
+pub fn read_trusted(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let opened = OpenOptions::new().read(true).custom_flags(NO_FOLLOW | NON_BLOCK).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    check_trusted(&file)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("larger than {limit} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// Fails unless `file` is a regular file of root's or ours that nobody else can write.
+fn check_trusted(file: &File) -> io::Result<()> {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != us {
+        return Err(io::Error::other(format!("owned by uid {}, expected root", meta.uid())));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(io::Error::other("writable by others than its owner"));
+    }
+    Ok(())
+}
+
+/// Replaces `path` by `bytes`: written beside it, fsynced, renamed over it, and the folder fsynced, so that a crash
+/// at any moment leaves the old file or the new one. The file gets `mode` whatever the umask.
+///
+/// # Errors
+/// When the folder can't be written; the old file is then still there.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| io::Error::other("no file name"))?;
+    let beside = folder.join(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
+    let written = (|| {
+        match fs::remove_file(&beside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(NO_FOLLOW)
+            .open(&beside)?;
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Removes `path` for good: the folder is fsynced. No file there is fine.
+///
+/// # Errors
+/// When the folder can't be written.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// An exclusive `flock` on a file, held as long as the value lives and gone with the process, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, or returns `None` when another process holds it. The file is made when missing, and stays.
+    ///
+    /// # Errors
+    /// When the file can't be opened or is a link.
+    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(NO_FOLLOW | NON_BLOCK)
+            .open(path)?;
+        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_replaced_file_reads_back_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        replace(&path, b"one", 0o644).unwrap();
+        replace(&path, b"two", 0o644).unwrap();
+        assert_eq!(read_trusted(&path, 10).unwrap().unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_link_is_never_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("record"), dir.path().join("target"));
+        fs::write(&target, "innocent").unwrap();
+        symlink(&target, &path).unwrap();
+        assert!(read_trusted(&path, 10).is_err());
+        assert!(Lock::try_take(&path).is_err());
+        replace(&path, b"mine", 0o600).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"innocent");
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        replace(&path, b"x", 0o666).unwrap();
+        assert!(read_trusted(&path, 10).is_err());
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused_and_a_missing_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        assert!(read_trusted(&path, 10).unwrap().is_none());
+        replace(&path, b"12345678901", 0o600).unwrap();
+        assert!(read_trusted(&path, 10).is_err());
+        assert!(read_trusted(dir.path(), 10).is_err(), "a folder is no file");
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::try_take(&path).unwrap();
+        assert!(held.is_some());
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,32 @@
+//! Real-time priority of a thread (sched(7)): neither nix nor rustix wraps `sched_setscheduler`.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// How the calling thread is scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// `SCHED_RR` at priority 1: before every normal thread, after every other real-time one.
+    RealTime,
+    /// `SCHED_OTHER`, like everybody.
+    Normal,
+}
+
+/// Sets the policy of the calling thread, and that only; its children start as normal threads.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_NICE, root, or an `RLIMIT_RTPRIO` that allows it; also where the CPU cgroup has no
+/// real-time budget.
+pub fn set_current_thread(policy: Policy) -> io::Result<()> {
+    let (policy, priority) = match policy {
+        Policy::RealTime => (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, 1),
+        Policy::Normal => (libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0),
+    };
+    let mut param = std::mem::MaybeUninit::<libc::sched_param>::zeroed();
+    // SAFETY: all bytes zero is a valid sched_param; pid 0 is the calling thread and the pointer lives over the call.
+    let failed = unsafe {
+        param.assume_init_mut().sched_priority = priority;
+        libc::sched_setscheduler(0, policy, param.as_ptr())
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

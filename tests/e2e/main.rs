@@ -1,0 +1,5 @@
+//! The real agent against a real nginx. One binary; a module a room.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs)]
+
+mod world;

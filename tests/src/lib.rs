@@ -1,0 +1,7 @@
+//! The world in which the agent is tested and shown: real nginx, real agents, a simulated load balancer. Every
+//! instance of it has loopback addresses of its own, and what it started ends with it.
+
+pub mod agent;
+pub mod http;
+pub mod nginx;
+pub mod place;

@@ -1,0 +1,88 @@
+//! A folder and loopback addresses that nobody else uses, and the end of every process that was started there.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+static NEXT: AtomicU8 = AtomicU8::new(1);
+
+/// A scratch folder with a loopback address of its own. Dropped, it kills what still holds a file open in it.
+#[derive(Debug)]
+pub struct Place {
+    dir: tempfile::TempDir,
+    /// The place's own address out of 127.0.0.0/8: ports on it never collide with another place's.
+    pub ip: Ipv4Addr,
+}
+
+impl Place {
+    /// # Errors
+    /// When no temporary folder can be made.
+    pub fn new() -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("asg-agent-").tempdir()?;
+        // nginx's workers may run as another user.
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let [.., high, low] = std::process::id().to_be_bytes();
+        Ok(Self { dir, ip: Ipv4Addr::new(127, 1 + high % 250, low, NEXT.fetch_add(1, Ordering::Relaxed)) })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path in the folder.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The processes (not ours) that hold a file open below the folder, or run in it.
+    pub fn processes(&self) -> Vec<i32> {
+        let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+        all.flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| pid.cast_unsigned() != std::process::id() && self.is_used_by(*pid))
+            .collect()
+    }
+
+    fn is_used_by(&self, pid: i32) -> bool {
+        let under =
+            |link: PathBuf| fs::read_link(link).is_ok_and(|target| target.starts_with(self.dir.path()));
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        under(proc.join("cwd"))
+            || fs::read_dir(proc.join("fd")).is_ok_and(|fds| fds.flatten().any(|fd| under(fd.path())))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for _ in 0..3 {
+            for pid in self.processes() {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            if wait_until(Duration::from_secs(2), || self.processes().is_empty()) {
+                return;
+            }
+        }
+    }
+}
+
+/// Asks again every few milliseconds until `yes` or until `limit` has passed; says whether it became true. For what
+/// no event tells (another program's port, its files).
+pub fn wait_until(limit: Duration, mut yes: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if yes() {
+            return true;
+        }
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
