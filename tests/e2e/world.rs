@@ -15,6 +15,8 @@ fn an_nginx_starts_answers_stops_and_leaves_nothing() {
     nginx.boot().unwrap();
     let master = nginx.master().unwrap();
     drop(place);
-    assert!(!std::path::Path::new(&format!("/proc/{master}")).exists());
+    // Killed it is; its adoptive parent takes a moment to notice.
+    let proc = format!("/proc/{master}");
+    assert!(wait_until(Duration::from_secs(5), || !std::path::Path::new(&proc).exists()));
     assert!(!nginx.answers());
 }
