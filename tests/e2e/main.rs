@@ -3,4 +3,5 @@
 #![allow(missing_docs)]
 
 mod imds;
+mod serve;
 mod world;

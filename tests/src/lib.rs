@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod background;
+pub mod daemon;
 pub mod http;
 pub mod imds;
 pub mod nginx;
