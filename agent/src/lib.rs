@@ -7,10 +7,12 @@
 //! - [`config`]: loading settings and saying where a wrong one stands.
 //! - [`fault`]: simulated failures and how each one ends.
 //! - [`nginx`]: its configuration, read as nginx reads it.
+//! - [`stress`]: CPU load at a share that is asked for, and what CloudWatch will read.
 //! - [`sys`]: clocks, `/proc`, trusted files, scheduling; the only room with `unsafe`.
 
 pub mod cli;
 pub mod config;
 pub mod fault;
 pub mod nginx;
+pub mod stress;
 pub mod sys;

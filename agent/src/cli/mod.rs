@@ -3,6 +3,8 @@
 pub mod exit;
 pub mod output;
 mod settings;
+mod stress;
+mod stress_view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,12 +36,16 @@ pub struct Common {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Stress(stress::Args),
+}
 
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
-    let result: Result<Exit, Failure> = match verb {};
+    let result: Result<Exit, Failure> = match verb {
+        Verb::Stress(args) => args.run(&common),
+    };
     exit::code(result, common.json)
 }
 
