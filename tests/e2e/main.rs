@@ -5,4 +5,5 @@
 mod alb;
 mod imds;
 mod serve;
+mod stress;
 mod world;
