@@ -2,6 +2,7 @@
 //! instance of it has loopback addresses of its own, and what it started ends with it.
 
 pub mod agent;
+pub mod bench;
 pub mod http;
 pub mod nginx;
 pub mod place;
