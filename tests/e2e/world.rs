@@ -1,7 +1,9 @@
 //! The world itself: what the other tests stand on.
 
+use std::time::Duration;
+
 use world::nginx::Nginx;
-use world::place::Place;
+use world::place::{Place, wait_until};
 
 #[test]
 fn an_nginx_starts_answers_stops_and_leaves_nothing() {
@@ -12,6 +14,7 @@ fn an_nginx_starts_answers_stops_and_leaves_nothing() {
     nginx.boot().unwrap();
     let master = nginx.master().unwrap();
     drop(place);
-    assert!(!std::path::Path::new(&format!("/proc/{master}")).exists());
+    let gone = || !std::path::Path::new(&format!("/proc/{master}")).exists();
+    assert!(wait_until(Duration::from_secs(10), gone), "it ends, and init reaps it");
     assert!(!nginx.answers());
 }

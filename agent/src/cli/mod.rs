@@ -1,7 +1,10 @@
 //! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
 
 pub mod exit;
+mod fail;
+mod keep;
 pub mod output;
+mod recover;
 mod settings;
 
 use std::path::PathBuf;
@@ -34,12 +37,24 @@ pub struct Common {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Fail(fail::Fail),
+    Recover(recover::Recover),
+    #[command(name = "__keep", hide = true)]
+    Keep(keep::Keep),
+}
 
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
-    let result: Result<Exit, Failure> = match verb {};
+    if !matches!(verb, Verb::Keep(_) | Verb::Recover(_)) {
+        recover::overdue(&common);
+    }
+    let result: Result<Exit, Failure> = match verb {
+        Verb::Fail(args) => args.run(&common),
+        Verb::Recover(args) => args.run(&common),
+        Verb::Keep(args) => args.run(),
+    };
     exit::code(result, common.json)
 }
 

@@ -8,7 +8,7 @@ use crate::cli::{Common, Exit, Failure, exit::OrExit};
 use crate::config::{self, Asked, FileChoice, Invalid, Validate};
 
 const USUAL_FILE: &str = "/etc/asg-agent/agent.toml";
-const SECTIONS: [&str; 1] = ["paths"];
+const SECTIONS: [&str; 2] = ["fault", "paths"];
 
 /// All settings, valid.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,6 +16,8 @@ const SECTIONS: [&str; 1] = ["paths"];
 pub struct Settings {
     /// Where state is kept.
     pub paths: config::Paths,
+    /// Simulated failures.
+    pub fault: crate::fault::Faults,
 }
 
 impl Settings {

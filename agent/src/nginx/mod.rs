@@ -1,3 +1,6 @@
-//! What there is to know about the nginx on this machine.
+//! What there is to know about the nginx on this machine: its configuration, its processes, whether it answers.
 
+pub mod answer;
 pub mod conf;
+pub mod master;
+mod title;

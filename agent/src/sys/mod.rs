@@ -4,4 +4,8 @@
 pub mod clock;
 pub mod cpu;
 pub mod file;
+pub mod pidfd;
+pub mod proc;
 pub mod sched;
+pub mod spawn;
+pub mod wait;

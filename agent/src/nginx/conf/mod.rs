@@ -122,6 +122,11 @@ impl Conf {
         Some(self.prefix.join(pid.args.first()?))
     }
 
+    /// The first argument of a simple directive of the main context, such as `daemon` or `user`.
+    pub fn global(&self, name: &str) -> Option<String> {
+        self.directives.iter().find(|d| d.name == name)?.args.first().cloned()
+    }
+
     /// Where the HTTP servers listen, each address once, in the order of the file
     /// (<https://nginx.org/en/docs/http/ngx_http_core_module.html#listen>).
     pub fn listens(&self) -> Vec<Listen> {
