@@ -38,9 +38,12 @@ pub(super) fn restore(target: &Target) -> Result<(), String> {
         }
     }
     end_orphans(target).map_err(told)?;
-    start(target)?;
-    target.endpoint.ask_until("/", STARTED, Answer::is_some);
-    verify(target)
+    let started = start(target);
+    if started.is_ok() {
+        target.endpoint.ask_until("/", STARTED, Answer::is_some);
+    }
+    // Where ours could not start another one may have, begun by a recovery that was killed.
+    verify(target).map_err(|silent| started.err().unwrap_or(silent))
 }
 
 /// Only a verified master that answers is a recovery: orphans answer as well, and so does whoever took the port.

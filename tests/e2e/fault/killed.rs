@@ -93,7 +93,7 @@ fn overdue(world: &World) {
 fn before_the_deadline_the_next_command_arms_the_lease_anew() {
     let world = World::new();
     assert_eq!(finish(world.fail("--mode stop --secs 4 --detach")).0, 0);
-    let keeper = world.keeper();
+    let keeper = world.keeper().unwrap();
     kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     assert!(wait_until(LONG, || !exists(keeper)));
     let (code, _, stderr) = finish(world.fail("--mode stop"));
@@ -106,9 +106,9 @@ fn a_keeper_that_is_killed_while_the_command_lives_is_replaced() {
     let world = World::new();
     let running = Running::spawn(&world.place, world.fail("--mode crash --secs 250")).unwrap();
     running.event("effective", LONG).unwrap();
-    let keeper = world.keeper();
+    let keeper = world.keeper().unwrap();
     kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
-    assert!(wait_until(LONG, || world.keeper() != keeper && exists(world.keeper())));
+    assert!(wait_until(LONG, || world.keeper().is_some_and(|new| new != keeper && exists(new))));
     running.end(Signal::SIGINT).unwrap();
     world.is_well();
 }

@@ -102,7 +102,7 @@ fn a_detached_fault_is_ended_by_its_keeper() {
 fn recover_ends_a_detached_fault_and_its_keeper_at_once() {
     let world = World::new();
     assert_eq!(finish(world.fail("--mode stop --secs 250 --detach")).0, 0);
-    let keeper = world.keeper();
+    let keeper = world.keeper().unwrap();
     let (code, events, _) = world.run(&["recover", "--json"]);
     assert_eq!((code, names(&events)), (0, vec!["recovering", "recovered", "result"]));
     assert!(world.nginx.answers());

@@ -46,11 +46,11 @@ impl World {
         self.place.join("state/fault.json")
     }
 
-    /// The keeper, by what it wrote into its lock.
-    fn keeper(&self) -> i32 {
-        let text = std::fs::read(self.place.join("run/keeper.lock")).unwrap();
-        let keeper: Value = serde_json::from_slice(&text).unwrap();
-        i32::try_from(keeper["pid"].as_i64().unwrap()).unwrap()
+    /// The keeper, by what it wrote into its lock; none while it writes.
+    fn keeper(&self) -> Option<i32> {
+        let text = std::fs::read(self.place.join("run/keeper.lock")).ok()?;
+        let keeper: Value = serde_json::from_slice(&text).ok()?;
+        i32::try_from(keeper["pid"].as_i64()?).ok()
     }
 
     /// The processes of ours in this place: the agent's, not nginx's.
