@@ -2,6 +2,10 @@
 //! instance of it has loopback addresses of its own, and what it started ends with it.
 
 pub mod agent;
+pub mod alb;
+pub mod background;
+pub mod daemon;
 pub mod http;
+pub mod imds;
 pub mod nginx;
 pub mod place;

@@ -1,6 +1,7 @@
 //! `agent fail`: makes nginx fail for a while.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,14 +60,14 @@ pub(super) struct Fail {
 impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
-        let request = self.request()?;
+        let request = self.request(settings.serve.listen)?;
         let mut out = Output::new(common.json);
         if self.dry_run {
             say_plan(&mut out, &request, &plan(&request).map_err(failure)?);
             return Ok(Exit::Done);
         }
         let mut tell = |told| print(&mut out, &told);
-        let outcome = fault::run::fail(&settings.paths, &settings.fault, &request, self.detach, &mut tell);
+        let outcome = fault::run::fail(&settings.paths, &request, self.detach, &mut tell);
         let outcome = outcome.inspect_err(|e| {
             if let fault::FaultError::NotRecovered(_) = e {
                 out.event(&serde_json::json!({"event": "result", "recovered": false}));
@@ -81,7 +82,7 @@ impl Fail {
         })
     }
 
-    fn request(&self) -> Result<Request, Failure> {
+    fn request(&self, listen: SocketAddr) -> Result<Request, Failure> {
         let usage = |message: String| Failure::new(Exit::Usage, anyhow::anyhow!(message));
         let Span(lasts) = self.secs;
         if lasts < Duration::from_secs(1) || lasts > MAX_FORCED {
@@ -109,6 +110,7 @@ impl Fail {
             mode: self.mode,
             lasts,
             delay: (self.mode == Mode::Slow).then(|| self.delay.unwrap_or(DELAY).0),
+            health: crate::nginx::conf::on_this_machine(listen),
             choose,
             force: self.force,
             by: history::who(|name| std::env::var(name).ok()),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::{Exit, Failure, exit::OrExit};
 use crate::config::Paths;
-use crate::fault::{self, Faults};
+use crate::fault;
 
 /// Ends one fault at its deadline
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct Keep {
 impl Keep {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let paths = Paths { state: self.state, run: self.run, log: self.log };
-        fault::keep(&paths, &Faults::default(), &self.fault).or_exit(Exit::CannotTell)?;
+        fault::keep(&paths, &self.fault).or_exit(Exit::CannotTell)?;
         Ok(Exit::Done)
     }
 }

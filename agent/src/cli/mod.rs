@@ -5,7 +5,11 @@ mod fail;
 mod keep;
 pub mod output;
 mod recover;
+mod serve;
 mod settings;
+mod status;
+mod stress;
+mod stress_view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +46,9 @@ enum Verb {
     Recover(recover::Recover),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
+    Serve(serve::Args),
+    Status(status::Args),
+    Stress(Box<stress::Args>),
 }
 
 /// Runs a parsed command line to its end.
@@ -54,6 +61,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Fail(args) => args.run(&common),
         Verb::Recover(args) => args.run(&common),
         Verb::Keep(args) => args.run(),
+        Verb::Serve(args) => args.run(&common),
+        Verb::Status(args) => args.run(&common),
+        Verb::Stress(args) => args.run(&common),
     };
     exit::code(result, common.json)
 }

@@ -20,7 +20,7 @@ impl Recover {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
         let mut out = Output::new(common.json);
-        let ended = fault::recover_now(&settings.paths, &settings.fault, &mut |told| print(&mut out, &told));
+        let ended = fault::recover_now(&settings.paths, &mut |told| print(&mut out, &told));
         match ended.map_err(failure)? {
             Ended::Already => {
                 out.event(&serde_json::json!({"event": "result", "fault": null, "recovered": true}));
@@ -49,7 +49,7 @@ pub(super) fn overdue(common: &Common) {
         Told::Warning(text) => out.note(&format!("agent: {text}")),
         Told::Holding { .. } => {}
     };
-    if let Err(e) = fault::reconcile(&settings.paths, &settings.fault, &mut tell) {
+    if let Err(e) = fault::reconcile(&settings.paths, &mut tell) {
         out.note(&format!("agent: {e}"));
     }
 }

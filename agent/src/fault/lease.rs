@@ -13,7 +13,6 @@ use super::error::FaultError;
 use super::event::{Told, Why};
 use super::record::Record;
 use super::recover::{boot_id, end, lock};
-use super::settings::Faults;
 use crate::config::Paths;
 use crate::sys::clock::since_boot;
 use crate::sys::file::{Lock, read_trusted};
@@ -145,7 +144,7 @@ fn is_agent(pid: i32) -> bool {
 ///
 /// # Errors
 /// When there is nothing to keep, or the kernel doesn't let it wait.
-pub fn keep(paths: &Paths, faults: &Faults, id: &str) -> Result<(), FaultError> {
+pub fn keep(paths: &Paths, id: &str) -> Result<(), FaultError> {
     let waiter = Waiter::new().map_err(FaultError::Wait)?;
     let path = keepers_lock(paths);
     let failed = |source| FaultError::File { path: path.clone(), source };
@@ -173,7 +172,7 @@ pub fn keep(paths: &Paths, faults: &Faults, id: &str) -> Result<(), FaultError> 
             continue;
         }
         let why = if woken == Woken::Time { Why::Deadline } else { Why::Asked };
-        match attempt(paths, faults, &record, why) {
+        match attempt(paths, &record, why) {
             Ok(()) => return Ok(()),
             Err(_) => {
                 instant = since_boot() + wait;
@@ -183,10 +182,10 @@ pub fn keep(paths: &Paths, faults: &Faults, id: &str) -> Result<(), FaultError> 
     }
 }
 
-fn attempt(paths: &Paths, faults: &Faults, record: &Record, why: Why) -> Result<(), FaultError> {
+fn attempt(paths: &Paths, record: &Record, why: Why) -> Result<(), FaultError> {
     let lock = lock_in_spite_of(paths, record)?;
     let why = if record.boot_id == boot_id(paths)? { why } else { Why::Reboot };
-    end(paths, faults, &lock, Some(&record.id), why, &mut |_: Told| {}).map(drop)
+    end(paths, &lock, Some(&record.id), why, &mut |_: Told| {}).map(drop)
 }
 
 /// Takes the lock. A command that was stopped (Ctrl-Z, a debugger) while holding it would keep the fault alive, so

@@ -3,6 +3,7 @@
 //! The order of a fault: [`preflight`] → [`record`] → [`lease`] → [`inject`] → verify the effect → hold →
 //! [`recover`] → verify; [`run`] goes through it. [`history`] keeps what happened.
 
+mod bounds;
 mod error;
 pub mod event;
 mod failpoint;
@@ -14,12 +15,11 @@ pub mod record;
 mod recover;
 mod restore;
 pub mod run;
-mod settings;
 mod status;
 
+pub use bounds::{MAX, MAX_FORCED};
 pub use error::FaultError;
 pub use lease::keep;
 pub use record::{Mode, Record};
 pub use recover::{Ended, reconcile, recover_now};
-pub use settings::{Faults, MAX, MAX_FORCED};
 pub use status::{Snapshot, snapshot};

@@ -1,12 +1,13 @@
 //! Before anything is touched: may we, is it the right nginx, is it well, can it be brought back.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::bounds::MAX;
 use super::error::FaultError;
 use super::record::{Mode, Target};
-use super::settings::MAX;
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
@@ -35,6 +36,8 @@ pub struct Request {
     pub lasts: Duration,
     /// `slow`: how late `/health` answers.
     pub delay: Option<Duration>,
+    /// Where the daemon of this machine serves `/health`; `unhealthy` and `slow` are verified there.
+    pub health: SocketAddr,
     /// Which nginx.
     pub choose: Choose,
     /// Whether what is merely unwise is done all the same.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ pub struct Record {
     /// The process that started it and watches over it; gone where that one was killed or has detached itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Identity>,
+    /// Where `/health` is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SocketAddr>,
     /// The nginx that fails, and how it comes back; none where only `/health` fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -191,6 +195,12 @@ impl Record {
     pub fn time_left(&self, now: Duration, boot_id: &str) -> Option<Duration> {
         let left = Duration::from_millis(self.deadline_boottime_ms).checked_sub(now)?;
         (self.boot_id == boot_id && !left.is_zero()).then_some(left)
+    }
+
+    /// Where and what to ask to see the effect: nginx itself, or `/health`.
+    pub fn endpoint(&self) -> Option<(Endpoint, &'static str)> {
+        let health = || Some((Endpoint { addr: self.health?, proxy_protocol: false }, "/health"));
+        self.target.as_ref().map(|t| (t.endpoint, "/")).or_else(health)
     }
 
     /// The deadline, since boot.

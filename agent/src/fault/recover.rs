@@ -8,10 +8,9 @@ use super::event::{Event, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
 use super::record::{Mode, Record};
 use super::restore::restore;
-use super::settings::Faults;
 use super::{history, lease, preflight};
 use crate::config::Paths;
-use crate::nginx::answer::{Answer, Endpoint};
+use crate::nginx::answer::Answer;
 use crate::sys::clock;
 use crate::sys::file::Lock;
 use crate::sys::proc::Identity;
@@ -43,10 +42,10 @@ pub(super) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, Fault
 ///
 /// # Errors
 /// When it can't be known whether there is one, or nginx wasn't seen to answer again: it is then still on record.
-pub fn recover_now(paths: &Paths, faults: &Faults, tell: Tell<'_>) -> Result<Ended, FaultError> {
+pub fn recover_now(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
     preflight::permitted(paths)?;
     let Some(lock) = lock(paths, OTHERS)? else { return Err(FaultError::Busy(OTHERS)) };
-    end(paths, faults, &lock, None, Why::Asked, tell)
+    end(paths, &lock, None, Why::Asked, tell)
 }
 
 /// What every verb does first when root runs it: ends a fault that is past its deadline, and arms the lease anew for
@@ -54,7 +53,7 @@ pub fn recover_now(paths: &Paths, faults: &Faults, tell: Tell<'_>) -> Result<End
 ///
 /// # Errors
 /// As [`recover_now`]; also when the lease can't be armed.
-pub fn reconcile(paths: &Paths, faults: &Faults, tell: Tell<'_>) -> Result<Ended, FaultError> {
+pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
     if !rustix::process::geteuid().is_root() || Record::read(&paths.state)?.is_none() {
         return Ok(Ended::Already);
     }
@@ -65,7 +64,7 @@ pub fn reconcile(paths: &Paths, faults: &Faults, tell: Tell<'_>) -> Result<Ended
     let boot = boot_id(paths)?;
     if record.time_left(clock::since_boot(), &boot).is_none() {
         let why = if record.boot_id == boot { Why::Deadline } else { Why::Reboot };
-        return end(paths, faults, &lock, Some(&record.id), why, tell);
+        return end(paths, &lock, Some(&record.id), why, tell);
     }
     if !lease::is_held(paths)? {
         // Reaped when it ends, as we may live longer than it.
@@ -82,7 +81,6 @@ pub(super) fn boot_id(paths: &Paths) -> Result<String, FaultError> {
 /// Ends the fault on record, or only the one called `id`.
 pub(super) fn end(
     paths: &Paths,
-    faults: &Faults,
     _lock: &Lock,
     id: Option<&str>,
     why: Why,
@@ -112,9 +110,7 @@ pub(super) fn end(
     failpoint("recover.noted");
     Record::remove(&paths.state)?;
     failpoint("recover.removed");
-    if record.target.is_none() {
-        health_again(&record, faults);
-    }
+    health_again(&record);
     let first_ok_after_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tell(Told::Event(Event::now(&record, Step::Recovered { first_ok_after_ms })));
     lease::release(paths, Identity::ours().ok());
@@ -132,11 +128,11 @@ fn why_text(why: Why) -> &'static str {
 }
 
 /// Waits until `/health` isn't what the fault made of it; not for long, as it may fail for a reason of its own.
-fn health_again(record: &Record, faults: &Faults) {
-    let health = Endpoint { addr: faults.health, proxy_protocol: false };
-    let limit = Duration::from_secs(3);
-    match record.mode {
-        Mode::Slow => drop(health.ask_until("/health", limit, Answer::is_some)),
-        _ => drop(health.ask_until("/health", limit, |a| a == Answer::Status(200) || a == Answer::Refused)),
-    }
+fn health_again(record: &Record) {
+    let Some((health, path)) = record.endpoint().filter(|_| !record.mode.touches_nginx()) else { return };
+    let over = |answer| match record.mode {
+        Mode::Slow => answer != Answer::Silent,
+        _ => matches!(answer, Answer::Status(200) | Answer::Refused),
+    };
+    health.ask_until(path, Duration::from_secs(3), over);
 }

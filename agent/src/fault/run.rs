@@ -14,7 +14,6 @@ use super::lease::{self, Keeper};
 use super::preflight::{Request, permitted, plan};
 use super::record::{Mode, Phase, Record};
 use super::recover::{Ended, boot_id, end, lock};
-use super::settings::Faults;
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::sys::clock::{rfc3339, since_boot};
@@ -31,13 +30,7 @@ const EFFECT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When there is no fault (and nothing was touched), or the one there is could not be ended: the keeper goes on
 /// trying then.
-pub fn fail(
-    paths: &Paths,
-    faults: &Faults,
-    request: &Request,
-    detach: bool,
-    tell: Tell<'_>,
-) -> Result<Outcome, FaultError> {
+pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> Result<Outcome, FaultError> {
     permitted(paths)?;
     let waiter = Waiter::new().map_err(FaultError::Wait)?;
     let lock = free_lock(paths)?;
@@ -52,6 +45,7 @@ pub fn fail(
         started: rfc3339(Timestamp::now()),
         by: request.by.clone(),
         holder: Identity::ours().ok(),
+        health: Some(request.health),
         target: plan.target,
     };
     let keeper = armed(paths, &record)?;
@@ -66,7 +60,7 @@ pub fn fail(
         },
     )));
 
-    let mut run = Run { paths, faults, waiter, keeper, tell };
+    let mut run = Run { paths, waiter, keeper, tell };
     if let Err(e) = inject(&record).and_then(|()| run.injected(&mut record)) {
         run.end(&record, Some(lock), Why::NoEffect)?;
         return Err(e);
@@ -132,7 +126,6 @@ enum Held {
 /// A fault that is armed.
 struct Run<'a, 'b> {
     paths: &'a Paths,
-    faults: &'a Faults,
     waiter: Waiter,
     keeper: Keeper,
     tell: Tell<'b>,
@@ -150,7 +143,7 @@ impl Run<'_, '_> {
     /// Whether nginx, or `/health`, is seen to fail.
     fn effective(&mut self, record: &Record) -> bool {
         let limit = EFFECT.min(record.deadline().saturating_sub(since_boot()));
-        let (endpoint, path) = self.endpoint(record);
+        let Some((endpoint, path)) = record.endpoint() else { return false };
         let observed = match record.mode {
             Mode::Stop | Mode::Crash => endpoint.ask_until(path, limit, |a| !a.is_some()),
             Mode::Unhealthy => endpoint.ask_until(path, limit, |a| a == Answer::Status(503)),
@@ -172,13 +165,6 @@ impl Run<'_, '_> {
         effective
     }
 
-    fn endpoint(&self, record: &Record) -> (Endpoint, &'static str) {
-        match &record.target {
-            Some(target) => (target.endpoint, "/"),
-            None => (Endpoint { addr: self.faults.health, proxy_protocol: false }, "/health"),
-        }
-    }
-
     /// Waits for the deadline, a signal, or somebody else's recovery, and tells each second how things stand. A
     /// keeper that was killed is replaced.
     fn hold(&mut self, record: &Record) -> Result<Held, FaultError> {
@@ -189,9 +175,10 @@ impl Run<'_, '_> {
                 return Ok(Held::Over(Why::Deadline));
             }
             if since_boot() >= next {
-                let (endpoint, path) = self.endpoint(record);
-                let observed = endpoint.ask(path, Duration::from_millis(250));
-                (self.tell)(Told::Holding { left: left.as_secs_f64().ceil() as u64, observed });
+                if let Some((endpoint, path)) = record.endpoint() {
+                    let observed = endpoint.ask(path, Duration::from_millis(250));
+                    (self.tell)(Told::Holding { left: left.as_secs_f64().ceil() as u64, observed });
+                }
                 next += Duration::from_secs(1);
             }
             let until = next.min(record.deadline());
@@ -218,7 +205,7 @@ impl Run<'_, '_> {
         };
         let Some(lock) = taken else { return Err(FaultError::Busy(limit)) };
         let start = Instant::now();
-        match end(self.paths, self.faults, &lock, Some(&record.id), why, self.tell)? {
+        match end(self.paths, &lock, Some(&record.id), why, self.tell)? {
             Ended::Here { first_ok_after_ms, .. } => Ok(first_ok_after_ms),
             Ended::Already => {
                 // Its record is gone, and it goes only after nginx was seen to answer.

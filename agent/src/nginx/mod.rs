@@ -3,4 +3,5 @@
 pub mod answer;
 pub mod conf;
 pub mod master;
+pub mod target;
 mod title;

@@ -7,5 +7,7 @@ pub mod file;
 pub mod pidfd;
 pub mod proc;
 pub mod sched;
+pub mod sigwait;
+pub mod socket;
 pub mod spawn;
 pub mod wait;

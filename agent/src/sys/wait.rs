@@ -43,7 +43,10 @@ impl Waiter {
     /// When the kernel gives no file descriptor.
     pub fn new() -> io::Result<Self> {
         let mut mask = SigSet::empty();
-        ENDING.iter().for_each(|s| mask.add(*s));
+        // What the parent chose to ignore (nohup(1)) stays ignored: blocked, it would be queued (signal(7)).
+        let ignored = super::sigwait::ignored()?;
+        let heeded = |s: &&Signal| ignored >> (**s as i32 - 1) & 1 == 0;
+        ENDING.iter().filter(heeded).for_each(|s| mask.add(*s));
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         STOPPING.iter().for_each(|s| mask.add(*s));
         mask.thread_block()?;

@@ -1,9 +1,10 @@
 //! A fault from its beginning to its end, undisturbed or ended early.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use world::agent::{self, Running};
+use world::daemon::Daemon;
 use world::place::wait_until;
 
 use super::{LONG, World, exists, finish, names};
@@ -144,6 +145,30 @@ fn a_dry_run_tells_all_and_touches_nothing() {
 }
 
 #[test]
+fn unhealthy_and_slow_show_at_health_alone_and_end() {
+    for (args, status) in [("--mode unhealthy --secs 4", 503), ("--mode slow --secs 6 --delay 700ms", 200)] {
+        let world = World::new();
+        let url = format!("--nginx-url=http://{}/", world.nginx.addr);
+        let daemon = Daemon::start(&world.place, &[&url]).unwrap();
+        daemon.wait_for(200, LONG).unwrap();
+        let mut all = vec!["fail", "--json"];
+        all.extend(args.split(' '));
+        let mut command = agent::command(&world.place, &all);
+        command.env("AGENT_SERVE_LISTEN", daemon.public.to_string());
+        let mut running = Running::spawn(&world.place, command).unwrap();
+        running.event("effective", LONG).unwrap();
+        let answer = daemon.health().unwrap();
+        assert_eq!(answer.status, status, "{args}");
+        assert!(status == 503 || answer.took >= Duration::from_millis(700), "{args}: {:?}", answer.took);
+        assert!(world.nginx.answers());
+        assert_eq!(running.event("result", LONG).unwrap()["recovered"], true);
+        assert_eq!(running.wait(LONG).unwrap().code(), Some(0));
+        let prompt = || daemon.health().is_ok_and(|a| a.status == 200 && a.took < Duration::from_millis(600));
+        assert!(wait_until(LONG, prompt), "{args}");
+    }
+}
+
+#[test]
 fn a_fault_that_is_in_force_for_nobody_has_no_effect_and_says_so() {
     let world = World::new();
     // Nobody serves /health here.
@@ -151,7 +176,7 @@ fn a_fault_that_is_in_force_for_nobody_has_no_effect_and_says_so() {
     let mut command = agent::command(&world.place, &["fail", "--json", "--mode", "unhealthy", "--secs", "2"]);
     let start = Instant::now();
     let (code, events, stderr) = finish({
-        command.env("AGENT_FAULT_HEALTH", health);
+        command.env("AGENT_SERVE_LISTEN", health);
         command
     });
     assert_eq!((code, events.last().unwrap()["effective"].clone()), (1, false.into()), "{stderr}");
