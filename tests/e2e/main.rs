@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod alb;
+mod fault;
 mod imds;
 mod serve;
 mod stress;
