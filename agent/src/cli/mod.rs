@@ -2,6 +2,8 @@
 
 pub mod exit;
 pub mod output;
+mod probes;
+mod probes_view;
 mod serve;
 mod settings;
 mod status;
@@ -39,6 +41,7 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Probes(Box<probes::Args>),
     Serve(serve::Args),
     Status(status::Args),
     Stress(Box<stress::Args>),
@@ -48,6 +51,7 @@ enum Verb {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
     let result: Result<Exit, Failure> = match verb {
+        Verb::Probes(args) => args.run(&common),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
         Verb::Stress(args) => args.run(&common),
