@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod alb;
 pub mod background;
+pub mod demo;
 pub mod http;
 pub mod imds;
 pub mod nginx;
