@@ -2,7 +2,9 @@
 
 pub mod exit;
 pub mod output;
+mod serve;
 mod settings;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,12 +36,18 @@ pub struct Common {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Serve(serve::Args),
+    Status(status::Args),
+}
 
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
-    let result: Result<Exit, Failure> = match verb {};
+    let result: Result<Exit, Failure> = match verb {
+        Verb::Serve(args) => args.run(&common),
+        Verb::Status(args) => args.run(&common),
+    };
     exit::code(result, common.json)
 }
 

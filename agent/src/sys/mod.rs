@@ -5,3 +5,4 @@ pub mod clock;
 pub mod cpu;
 pub mod file;
 pub mod sched;
+pub mod socket;
