@@ -4,4 +4,5 @@
 
 mod alb;
 mod imds;
+mod stress;
 mod world;

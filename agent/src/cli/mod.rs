@@ -5,6 +5,8 @@ pub mod output;
 mod serve;
 mod settings;
 mod status;
+mod stress;
+mod stress_view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,7 @@ pub struct Common {
 enum Verb {
     Serve(serve::Args),
     Status(status::Args),
+    Stress(stress::Args),
 }
 
 /// Runs a parsed command line to its end.
@@ -47,6 +50,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result: Result<Exit, Failure> = match verb {
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
+        Verb::Stress(args) => args.run(&common),
     };
     exit::code(result, common.json)
 }

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod cpu;
 pub mod file;
 pub mod sched;
+pub mod sigwait;
 pub mod socket;

@@ -1,4 +1,4 @@
-//! Real-time priority of a thread (sched(7)): neither nix nor rustix wraps `sched_setscheduler`.
+//! How a thread is scheduled (sched(7)): neither nix nor rustix wraps `sched_setscheduler`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -10,6 +10,8 @@ pub enum Policy {
     RealTime,
     /// `SCHED_OTHER`, like everybody.
     Normal,
+    /// `SCHED_IDLE`: after every normal thread of the same scheduling group. Everybody may choose it.
+    Idle,
 }
 
 /// Sets the policy of the calling thread, and that only; its children start as normal threads.
@@ -18,15 +20,25 @@ pub enum Policy {
 /// `EPERM` without CAP_SYS_NICE, root, or an `RLIMIT_RTPRIO` that allows it; also where the CPU cgroup has no
 /// real-time budget.
 pub fn set_current_thread(policy: Policy) -> io::Result<()> {
+    set_thread(0, policy)
+}
+
+/// Sets the policy of the thread `tid` of ours; 0 is the calling one.
+///
+/// # Errors
+/// As [`set_current_thread`]; also `EPERM` without CAP_SYS_NICE when an idle thread shall become a normal one, and
+/// `ESRCH` when there is no such thread.
+pub fn set_thread(tid: i32, policy: Policy) -> io::Result<()> {
     let (policy, priority) = match policy {
         Policy::RealTime => (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, 1),
         Policy::Normal => (libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0),
+        Policy::Idle => (libc::SCHED_IDLE, 0),
     };
     let mut param = std::mem::MaybeUninit::<libc::sched_param>::zeroed();
-    // SAFETY: all bytes zero is a valid sched_param; pid 0 is the calling thread and the pointer lives over the call.
+    // SAFETY: all bytes zero is a valid sched_param, and the pointer lives over the call.
     let failed = unsafe {
         param.assume_init_mut().sched_priority = priority;
-        libc::sched_setscheduler(0, policy, param.as_ptr())
+        libc::sched_setscheduler(tid, policy, param.as_ptr())
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,0 +1,207 @@
+//! A run from its first to its last moment: one thread that sleeps until the next thing is due (a signal, the
+//! deadline, a look at the host), and the workers.
+
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::control::{Controller, Step};
+use super::host::{Reading, Share, Stat};
+use super::minutes::Minutes;
+use super::pacing::FRAMES_A_SECOND;
+use super::plan::{Aim, Plan};
+use super::worker::Crew;
+use crate::sys::clock::since_boot;
+use crate::sys::sigwait::Signals;
+
+/// Every how many frames the closed loop looks at the host: 18 times a second.
+const FRAMES_A_LOOK: u32 = 3;
+
+/// Why a run couldn't be.
+#[derive(Debug, thiserror::Error)]
+pub enum StressError {
+    /// The host's counters.
+    #[error("cannot read /proc/stat: {0}")]
+    Stat(io::Error),
+    /// No more threads.
+    #[error(
+        "cannot start {workers} workers: {source}; ask for fewer, or see `ulimit -u` and the cgroup's pids.max"
+    )]
+    Threads {
+        /// How many were asked for.
+        workers: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The full time.
+    Deadline,
+    /// This signal.
+    Signal(i32),
+}
+
+/// What there is to tell after each second.
+#[derive(Debug, Clone, Copy)]
+pub struct Second {
+    /// Since the start.
+    pub elapsed: Duration,
+    /// What the workers used of their CPUs in it, in percent, each.
+    pub worker_pct: f64,
+    /// What the host did in it.
+    pub host: Share,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// How long it was.
+    pub elapsed: Duration,
+    /// CPU seconds of all workers, by their own clocks.
+    pub worker_secs: f64,
+    /// What the host did meanwhile.
+    pub host: Share,
+    /// The same by the clock's minutes.
+    pub minutes: Minutes,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+/// Runs `plan` on the CPUs `cpus` to its end, with what is to be shown going to `tell` every second.
+///
+/// # Errors
+/// When it can't start, or the host's counters vanish.
+pub fn run(
+    plan: &Plan,
+    cpus: &[usize],
+    signals: &Signals,
+    tell: &mut dyn FnMut(&Second, &Minutes),
+) -> Result<Outcome, StressError> {
+    let mut stat = Stat::open().map_err(StressError::Stat)?;
+    let first = stat.read().map_err(StressError::Stat)?;
+    let deadline = plan.secs.map(|secs| since_boot() + secs);
+    let crew =
+        Crew::start(plan, cpus).map_err(|source| StressError::Threads { workers: plan.workers, source })?;
+    let mut run = Run { plan, crew, stat, first, last: first, last_used: 0.0, minutes: Minutes::default() };
+    let ended = run.until(deadline, signals, tell);
+    let worker_secs = run.crew.cpu_secs();
+    let elapsed = run.crew.started().elapsed();
+    run.crew.stop();
+    let ended = ended?;
+    let now = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;
+    tell(&now, &run.minutes);
+    Ok(Outcome { elapsed, worker_secs, host: run.last.since(&run.first), minutes: run.minutes, ended })
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    crew: Crew,
+    stat: Stat,
+    first: Reading,
+    last: Reading,
+    last_used: f64,
+    minutes: Minutes,
+}
+
+impl Run<'_> {
+    fn until(
+        &mut self,
+        deadline: Option<Duration>,
+        signals: &Signals,
+        tell: &mut dyn FnMut(&Second, &Minutes),
+    ) -> Result<Ended, StressError> {
+        let mut regulator = Regulator::new(self.plan, self.first);
+        let mut next_second = 1.0;
+        loop {
+            let now = self.crew.started().elapsed().as_secs_f64();
+            let next = match &regulator {
+                Some(regulator) => regulator.next.min(next_second),
+                None => next_second,
+            };
+            let mut pause = Duration::from_secs_f64((next - now).max(0.0));
+            if let Some(deadline) = deadline {
+                pause = pause.min(deadline.saturating_sub(since_boot()));
+            }
+            if let Some(signal) = signals.wait(pause).map_err(StressError::Signals)? {
+                return Ok(Ended::Signal(signal));
+            }
+            if deadline.is_some_and(|deadline| since_boot() >= deadline) {
+                return Ok(Ended::Deadline);
+            }
+            let elapsed = self.crew.started().elapsed();
+            let now = elapsed.as_secs_f64();
+            if let Some(regulator) = regulator.as_mut().filter(|r| now >= r.next) {
+                regulator.step(now, self.plan, &self.crew, &mut self.stat).map_err(StressError::Stat)?;
+            }
+            if now >= next_second {
+                let second = self.second(elapsed, self.crew.cpu_secs()).map_err(StressError::Stat)?;
+                tell(&second, &self.minutes);
+                next_second = now.floor() + 1.0;
+            }
+        }
+    }
+
+    /// Counts what happened since the last time.
+    fn second(&mut self, elapsed: Duration, used: f64) -> io::Result<Second> {
+        let now = self.stat.read()?;
+        let (secs, host) = (now.secs_since(&self.last), now.since(&self.last));
+        self.minutes.add(Timestamp::now(), secs, host);
+        let worker_pct = match secs {
+            0.0 => 0.0,
+            _ => 100.0 * (used - self.last_used).max(0.0) / secs / f64::from(self.plan.workers),
+        };
+        (self.last, self.last_used) = (now, used);
+        Ok(Second { elapsed, worker_pct, host })
+    }
+}
+
+/// The closed loop between the host's counters and the workers' pool.
+struct Regulator {
+    controller: Controller,
+    looked: Reading,
+    used: f64,
+    rate: f64,
+    frames: u32,
+    filled: f64,
+    /// When it is due.
+    next: f64,
+}
+
+impl Regulator {
+    fn new(plan: &Plan, first: Reading) -> Option<Self> {
+        let Aim::Target(_) = plan.aim else { return None };
+        let controller = Controller::default();
+        Some(Self { controller, looked: first, used: 0.0, rate: 0.0, frames: 0, filled: 0.0, next: 0.0 })
+    }
+
+    fn step(&mut self, now: f64, plan: &Plan, crew: &Crew, stat: &mut Stat) -> io::Result<()> {
+        if self.frames.is_multiple_of(FRAMES_A_LOOK) {
+            let (reading, used) = (stat.read()?, crew.cpu_secs());
+            let last = Step {
+                secs: reading.secs_since(&self.looked),
+                cpus: f64::from(reading.cpus),
+                busy: reading.since(&self.looked).busy,
+                own: used - self.used,
+                target: plan.aim.curve().at(now),
+            };
+            self.rate = self.controller.step(&last, f64::from(plan.workers));
+            (self.looked, self.used) = (reading, used);
+        }
+        if let Some(pool) = crew.pool() {
+            let frame = 1.0 / FRAMES_A_SECOND;
+            // By the time that passed, so that a late frame loses nothing; ahead by one frame.
+            pool.fill(self.rate * (now + frame - self.filled).min(3.0 * frame), 2.0 * self.rate * frame);
+            self.filled = now + frame;
+        }
+        self.frames = self.frames.wrapping_add(1);
+        self.next = ((now * FRAMES_A_SECOND + 1e-6).floor() + 1.0) / FRAMES_A_SECOND;
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The workers: threads of this process, so that nothing is left whatever ends it.
+
+use std::hint::black_box;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::curve::Curve;
+use super::pacing::{FRAMES_A_SECOND, Pacer};
+use super::plan::{Aim, Plan, Priority};
+use super::pool::{GRANT, Pool};
+use crate::sys::sched;
+
+/// A worker calls nothing that needs more; 4096 of them stay small.
+const STACK_BYTES: usize = 64 << 10;
+
+/// All workers of a run.
+#[derive(Debug)]
+pub(super) struct Crew {
+    shared: Arc<Shared>,
+    threads: Vec<Thread>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    start: Instant,
+    stop: AtomicBool,
+    priority: Priority,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    Own(Curve),
+    Together(Pool),
+}
+
+impl Crew {
+    /// Starts the workers of `plan`: they burn at once. `cpus` are those we may use.
+    ///
+    /// # Errors
+    /// When the system gives no more threads; those that were started end.
+    pub(super) fn start(plan: &Plan, cpus: &[usize]) -> io::Result<Self> {
+        let task = match &plan.aim {
+            Aim::Load(curve) => Task::Own(curve.clone()),
+            Aim::Target(_) => Task::Together(Pool::default()),
+        };
+        let (start, stop) = (Instant::now(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { start, stop, priority: plan.priority, task });
+        let mut crew = Self { shared, threads: Vec::new() };
+        for index in 0..plan.workers {
+            let (shared, workers) = (Arc::clone(&crew.shared), plan.workers);
+            let cpu = place(index, workers, cpus);
+            let spawned = thread::Builder::new()
+                .name("stress".to_owned())
+                .stack_size(STACK_BYTES)
+                .spawn(move || work(&shared, index, workers, cpu));
+            match spawned {
+                Ok(handle) => crew.threads.push(handle.thread().clone()),
+                Err(error) => {
+                    crew.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(crew)
+    }
+
+    /// When they started.
+    pub(super) fn started(&self) -> Instant {
+        self.shared.start
+    }
+
+    /// The CPU seconds that all of them have used, by the kernel's clocks: the process without its main thread, from
+    /// which this must be called.
+    pub(super) fn cpu_secs(&self) -> f64 {
+        (seconds(ClockId::ProcessCPUTime) - seconds(ClockId::ThreadCPUTime)).max(0.0)
+    }
+
+    /// The pool they draw from, with a target.
+    pub(super) fn pool(&self) -> Option<&Pool> {
+        match &self.shared.task {
+            Task::Own(_) => None,
+            Task::Together(pool) => Some(pool),
+        }
+    }
+
+    /// Tells them to end; they do so within a fraction of a millisecond of their CPU time.
+    pub(super) fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in &self.threads {
+            thread.unpark();
+        }
+    }
+}
+
+/// The CPU for a worker: with one or more for each CPU they are pinned in turn, so that every CPU has its load; fewer
+/// are left to the scheduler, which moves them where others aren't.
+fn place(index: u32, workers: u32, cpus: &[usize]) -> Option<usize> {
+    (workers as usize >= cpus.len()).then(|| cpus.get(index as usize % cpus.len().max(1)).copied()).flatten()
+}
+
+fn work(shared: &Shared, index: u32, workers: u32, cpu: Option<usize>) {
+    if shared.priority == Priority::Idle {
+        let _ = sched::set_current_thread(sched::Policy::Idle);
+    }
+    if let Some(cpu) = cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        let _ = sched_setaffinity(None, &set);
+    }
+    match &shared.task {
+        Task::Own(curve) => alone(shared, Pacer::new(index, workers), curve),
+        Task::Together(pool) => together(shared, pool),
+    }
+}
+
+/// Burns its own share of one CPU.
+fn alone(shared: &Shared, mut pacer: Pacer, curve: &Curve) {
+    while shared.goes_on() {
+        let frame = pacer.frame(curve, shared.now(), used());
+        while used() < frame.cpu && shared.now() < frame.end && shared.goes_on() {
+            burn();
+        }
+        shared.sleep_until(frame.end);
+    }
+}
+
+/// Burns what the pool grants: a worker on a CPU that others use gets to draw little, and the others draw the rest.
+fn together(shared: &Shared, pool: &Pool) {
+    let mut due = used();
+    while shared.goes_on() {
+        let end = ((shared.now() * FRAMES_A_SECOND + 1e-6).floor() + 1.0) / FRAMES_A_SECOND;
+        while shared.now() < end && shared.goes_on() {
+            if used() < due {
+                burn();
+            } else if pool.draw() {
+                due += GRANT;
+            } else {
+                break;
+            }
+        }
+        shared.sleep_until(end);
+    }
+}
+
+impl Shared {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    fn sleep_until(&self, end: f64) {
+        loop {
+            let left = end - self.now();
+            if left <= 0.0 || !self.goes_on() {
+                return;
+            }
+            thread::park_timeout(Duration::from_secs_f64(left));
+        }
+    }
+}
+
+/// CPU seconds of the calling thread.
+fn used() -> f64 {
+    seconds(ClockId::ThreadCPUTime)
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Some 20 µs of arithmetic: short enough to end a slice on time, long enough that looking at the clock costs little.
+fn burn() {
+    let mut x = black_box(0x9e37_79b9_7f4a_7c15_u64);
+    for _ in 0..10_000 {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+    }
+    black_box(x);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_for_each_cpu_is_pinned_and_fewer_are_not() {
+        let cpus = [0, 2, 3];
+        assert_eq!([0, 1, 2, 3, 4].map(|i| place(i, 5, &cpus)), [0, 2, 3, 0, 2].map(Some));
+        assert_eq!(place(0, 2, &cpus), None);
+        assert_eq!(place(0, 1, &[]), None);
+    }
+}

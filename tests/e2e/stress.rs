@@ -1,0 +1,189 @@
+//! `agent stress`, judged by the kernel's own accounting: `/proc/PID/schedstat` counts a task's CPU time to the
+//! nanosecond. Never by what the agent says of itself. How exact the load is belongs to the bench.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use world::agent::{Running, command, events, run};
+use world::place::{Place, wait_until};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// CPU seconds of all threads of a process.
+fn cpu_secs(pid: i32) -> f64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
+    let ns = |task: fs::DirEntry| -> Option<f64> {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse().ok()
+    };
+    tasks.flatten().filter_map(ns).sum::<f64>() / 1e9
+}
+
+fn threads(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Starts a stress and waits until its workers burn.
+fn burning(place: &Place, args: &[&str]) -> Running {
+    let stress = Running::start(place, &[&["stress", "--json"], args].concat()).unwrap();
+    assert!(wait_until(SOON, || cpu_secs(stress.pid()) > 0.05), "never burned: {}", stress.stderr());
+    stress
+}
+
+fn summary(stress: &Running) -> Value {
+    stress.event("summary", SOON).unwrap()
+}
+
+/// The share of one CPU that a process uses, over `secs`.
+fn share(pid: i32, secs: f64) -> f64 {
+    let (start, before) = (Instant::now(), cpu_secs(pid));
+    std::thread::sleep(Duration::from_secs_f64(secs));
+    (cpu_secs(pid) - before) / start.elapsed().as_secs_f64()
+}
+
+#[test]
+fn the_tutorials_command_burns_until_its_deadline_and_sums_up() {
+    let place = Place::new().unwrap();
+    let mut stress = burning(&place, &["--cpu", "1", "--timeout", "1500ms", "--priority", "normal"]);
+    assert_eq!(threads(stress.pid()), 2, "one worker beside the main thread");
+    assert!(share(stress.pid(), 0.5) > 0.3, "a worker at full load on a shared machine");
+    let summary = summary(&stress);
+    let code = stress.wait(SOON).unwrap().code();
+    assert_eq!(code, Some(if summary["reached"] == true { 0 } else { 1 }), "{summary}");
+    for key in ["requested_load_pct", "achieved_load_pct", "host_busy_pct", "host_steal_pct"] {
+        assert!(summary[key].as_f64().is_some_and(|pct| (0.0..=100.5).contains(&pct)), "{key}: {summary}");
+    }
+    assert_eq!((&summary["workers"], &summary["ended"]), (&1.into(), &"deadline".into()));
+    assert!((1500..2500).contains(&summary["elapsed_ms"].as_i64().unwrap()), "{summary}");
+    let minute = &summary["minutes"][0];
+    assert!(minute["start"].as_str().unwrap().ends_with(":00.000Z"), "{summary}");
+    assert!(minute["busy_pct"].is_f64() && minute["steal_pct"].is_f64(), "{summary}");
+}
+
+#[test]
+fn people_get_progress_on_stderr_and_the_summary_on_stdout() {
+    let place = Place::new().unwrap();
+    let output = run(&place, &["stress", "-c", "1", "-t", "1", "-l", "20"]).unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(stderr.starts_with("1 worker at 20 % of a CPU each for 1s"), "{stderr}");
+    assert!(stdout.contains("asked 20.0 %") && stdout.contains("What CloudWatch reads"), "{stdout}");
+}
+
+#[test]
+fn each_signal_ends_it_at_once_with_its_code_and_the_summary() {
+    let place = Place::new().unwrap();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let mut stress = burning(&place, &["--cpu", "2", "--secs", "60"]);
+        stress.signal(signal).unwrap();
+        assert_eq!(summary(&stress)["ended"], "signal");
+        assert_eq!(stress.wait(SOON).unwrap().code(), Some(code));
+    }
+}
+
+#[test]
+fn a_signal_in_the_first_moment_ends_it_too() {
+    let place = Place::new().unwrap();
+    for delay_us in [0, 300, 1000, 3000, 10_000] {
+        let stress = Running::start(&place, &["stress", "--json", "--cpu", "1", "--secs", "60"]).unwrap();
+        std::thread::sleep(Duration::from_micros(delay_us));
+        let status = stress.end(Signal::SIGTERM).unwrap();
+        let by_default = std::os::unix::process::ExitStatusExt::signal(&status) == Some(15);
+        assert!(status.code() == Some(143) || by_default, "{status:?}");
+    }
+}
+
+#[test]
+fn nohup_is_honoured() {
+    let place = Place::new().unwrap();
+    let agent = world::agent::binary();
+    let command = command(&place, &[]);
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(agent).args(["stress", "--json", "--cpu", "1", "--load", "5", "--secs", "1500ms"]);
+    nohup.env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?)))).stdin(Stdio::null());
+    let mut stress = Running::spawn(&place, nohup).unwrap();
+    assert!(wait_until(SOON, || threads(stress.pid()) == 2));
+    stress.signal(Signal::SIGHUP).unwrap();
+    assert_eq!(summary(&stress)["ended"], "deadline");
+    stress.wait(SOON).unwrap();
+}
+
+#[test]
+fn a_kill_leaves_no_worker() {
+    let place = Place::new().unwrap();
+    let mut stress = burning(&place, &["--cpu", "4", "--secs", "60"]);
+    let pid = stress.pid();
+    assert_eq!(
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap(),
+        "",
+        "threads, no children"
+    );
+    stress.signal(Signal::SIGKILL).unwrap();
+    stress.wait(SOON).unwrap();
+    assert!(!fs::exists(format!("/proc/{pid}")).unwrap());
+}
+
+#[test]
+fn zero_seconds_run_until_interrupted_and_a_second_run_beside_is_fine() {
+    let place = Place::new().unwrap();
+    let endless = burning(&place, &["--cpu", "1", "--secs", "0", "--load", "20"]);
+    let beside = run(&place, &["stress", "--json", "--cpu", "1", "--load", "10", "--secs", "1"]).unwrap();
+    assert_eq!(events(&beside.stdout).last().unwrap()["ended"], "deadline");
+    assert_eq!(endless.end(Signal::SIGINT).unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_set_load_is_what_the_kernel_counts() {
+    let place = Place::new().unwrap();
+    let stress = burning(&place, &["--cpu", "1", "--load", "30", "--secs", "60", "--priority", "normal"]);
+    let got = share(stress.pid(), 2.0);
+    assert!((0.2..0.36).contains(&got), "asked 0.30, the kernel counts {got:.3}");
+    stress.end(Signal::SIGINT).unwrap();
+}
+
+#[test]
+fn impossible_wishes_end_with_2_and_one_line() {
+    let place = Place::new().unwrap();
+    for (args, says) in [
+        (&["--load", "50", "--target", "50"][..], "exclude each other"),
+        (&["--load", "0"], "--load 0: a percentage above 0"),
+        (&["--target", "101"], "--target 101: a percentage above 0"),
+        (&["--cpu", "4097"], "--cpu 4097: from 1 to 4096"),
+        (&["--cpu", "0"], "--cpu 0: from 1 to 4096"),
+        (&["--secs", "25h"], "at most 24h"),
+        (&["--profile", "/nonexistent"], "cannot read the profile /nonexistent"),
+        (&["--io", "4"], "--cpu, --secs, --load"),
+        (&["--vm", "2", "--vm-bytes", "128M"], "--cpu, --secs, --load"),
+        (&["-d", "1"], "--cpu, --secs, --load"),
+    ] {
+        let output = run(&place, &[&["stress"], args].concat()).unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(says) && stderr.lines().count() == 1, "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_profile_comes_from_stdin_and_a_bad_line_is_named_by_number() {
+    let place = Place::new().unwrap();
+    let feed = |text: &str| {
+        let mut command = command(&place, &["stress", "--json", "--cpu", "1", "--profile", "-"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let bad = feed("0 10\n1 20\nnoon 30\n");
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("profile stdin: line 3: \"noon\""));
+    let good = feed("0 0\n1 20\n");
+    let summary = events(&good.stdout).pop().unwrap();
+    let requested = summary["requested_load_pct"].as_f64().unwrap();
+    assert!(
+        (9.99..11.0).contains(&requested),
+        "the mean from 0 to 20, and some more when the end came late: {summary}"
+    );
+}
