@@ -41,7 +41,7 @@ pub struct Common {
 enum Verb {
     Serve(serve::Args),
     Status(status::Args),
-    Stress(stress::Args),
+    Stress(Box<stress::Args>),
 }
 
 /// Runs a parsed command line to its end.
