@@ -54,7 +54,7 @@ impl Stage {
         let mut targets = Vec::new();
         for number in 0..TARGETS.len() {
             interrupt.check()?;
-            targets.push(Target::start(number, port)?);
+            targets.push(Target::start(number, port, interrupt)?);
         }
         interrupt.check()?;
         let check = Check {
@@ -78,11 +78,13 @@ impl Stage {
 }
 
 impl Target {
-    fn start(number: usize, port: u16) -> anyhow::Result<Self> {
+    fn start(number: usize, port: u16, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let (ip, id) = (TARGETS[number], IDS[number]);
         let place = Place::new()?;
         let imds = Imds::start(ip, id, ZONES[number])?;
-        agent::configure(&place, &format!("[identity]\nendpoint = \"{}\"\n", imds.endpoint()))?;
+        // Nobody is to wait for the drain time when the curtain falls.
+        let toml = format!("[identity]\nendpoint = \"{}\"\n[serve]\ndrain = \"0s\"\n", imds.endpoint());
+        agent::configure(&place, &toml)?;
         let [web, health, admin] = [0, 1, 2].map(|offset| SocketAddr::new(ip.into(), port + offset));
         let upstream = format!("upstream agent {{ server {health}; keepalive 4; }}");
         let server = format!(
@@ -97,13 +99,14 @@ impl Target {
         command.process_group(0);
         let serve = Some(Running::spawn(&place, command)?);
         let mut target = Self { id, nginx, health, serve, _imds: imds, place };
-        target.wait_for_pass()?;
+        target.wait_for_pass(interrupt)?;
         Ok(target)
     }
 
-    fn wait_for_pass(&mut self) -> anyhow::Result<()> {
+    fn wait_for_pass(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
         let start = std::time::Instant::now();
         while !http::get(self.nginx.addr, "/health", Duration::from_secs(1)).is_ok_and(|a| a.status == 200) {
+            interrupt.check()?;
             let serve = self.serve.as_mut().context("agent serve does not run")?;
             let ended = serve.wait(Duration::from_millis(20)).ok();
             if let Some(status) = ended {

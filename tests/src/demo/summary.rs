@@ -25,19 +25,20 @@ pub(super) fn outage<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<Outage>
     })
 }
 
-/// One mark for each `column` of time since `zero`: `#` where a request that `picks` was sent, else `.`.
+/// One mark for each `column` of time since `zero`: `mark` where a request that `picks` was sent, else `.`.
 pub(super) fn strip(
     seen: &[&Seen],
     zero: Instant,
     column: Duration,
     columns: usize,
+    mark: char,
     picks: impl Fn(&Seen) -> bool,
 ) -> String {
     let mut marks = vec!['.'; columns];
     for one in seen.iter().filter(|one| one.at >= zero && picks(one)) {
         let place = (one.at - zero).as_nanos() / column.as_nanos().max(1);
-        if let Some(mark) = usize::try_from(place).ok().and_then(|place| marks.get_mut(place)) {
-            *mark = '#';
+        if let Some(place) = usize::try_from(place).ok().and_then(|place| marks.get_mut(place)) {
+            *place = mark;
         }
     }
     marks.into_iter().collect()
@@ -78,7 +79,7 @@ mod tests {
         let all = [(0, 200), (15, 502), (16, 502), (31, 200), (99, 502)].map(|(t, s)| seen(zero, t, s));
         let all: Vec<&Seen> = all.iter().collect();
         let second = Duration::from_secs(1);
-        assert_eq!(strip(&all, zero, second, 5, |one| one.status == 502), ".#...");
-        assert_eq!(strip(&all, zero, second, 5, |one| one.status == 200), "#..#.");
+        assert_eq!(strip(&all, zero, second, 5, '#', |one| one.status == 502), ".#...");
+        assert_eq!(strip(&all, zero, second, 5, '#', |one| one.status == 200), "#..#.");
     }
 }
