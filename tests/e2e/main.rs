@@ -5,5 +5,6 @@
 mod alb;
 mod demo;
 mod imds;
+mod serve;
 mod stress;
 mod world;

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod alb;
 pub mod background;
 pub mod demo;
+pub mod daemon;
 pub mod http;
 pub mod imds;
 pub mod nginx;

@@ -38,7 +38,8 @@ impl Sources {
             .map(|c| json!({"name": c.name, "status": c.status, "detail": c.detail, "age_ms": age_ms(c.at)}))
             .collect();
         let fault = report.fault.map(|fault| {
-            let left = fault.remaining_ms.map(|ms| ms.saturating_sub(age_ms(report.at)));
+            let left =
+                fault.remaining_ms.and_then(|ms| ms.checked_sub(age_ms(report.at)).filter(|left| *left > 0));
             json!({"mode": fault.mode, "remaining_ms": left})
         });
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
