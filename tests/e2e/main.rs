@@ -4,6 +4,7 @@
 
 mod alb;
 mod demo;
+mod fault;
 mod imds;
 mod serve;
 mod stress;

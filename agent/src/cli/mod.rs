@@ -1,7 +1,10 @@
 //! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
 
 pub mod exit;
+mod fail;
+mod keep;
 pub mod output;
+mod recover;
 mod serve;
 mod settings;
 mod status;
@@ -39,6 +42,10 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Fail(fail::Fail),
+    Recover(recover::Recover),
+    #[command(name = "__keep", hide = true)]
+    Keep(keep::Keep),
     Serve(serve::Args),
     Status(status::Args),
     Stress(Box<stress::Args>),
@@ -47,7 +54,13 @@ enum Verb {
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
+    if !matches!(verb, Verb::Keep(_) | Verb::Recover(_)) {
+        recover::overdue(&common);
+    }
     let result: Result<Exit, Failure> = match verb {
+        Verb::Fail(args) => args.run(&common),
+        Verb::Recover(args) => args.run(&common),
+        Verb::Keep(args) => args.run(),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
         Verb::Stress(args) => args.run(&common),

@@ -4,6 +4,10 @@
 pub mod clock;
 pub mod cpu;
 pub mod file;
+pub mod pidfd;
+pub mod proc;
 pub mod sched;
 pub mod sigwait;
 pub mod socket;
+pub mod spawn;
+pub mod wait;
