@@ -4,8 +4,8 @@
 pub mod agent;
 pub mod alb;
 pub mod background;
-pub mod demo;
 pub mod daemon;
+pub mod demo;
 pub mod http;
 pub mod imds;
 pub mod nginx;

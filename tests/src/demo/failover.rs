@@ -61,7 +61,7 @@ impl Story {
         loop {
             self.interrupt.check()?;
             while let Ok(Some(line)) = fail.line(Duration::ZERO) {
-                self.voice.happens(Instant::now(), Tone::Plain, &format!("agent: {}", line.trim()));
+                self.voice.happens(Instant::now(), Tone::Plain, &format!("agent: {}", undated(&line)));
             }
             while let Some(event) = events.next(step) {
                 self.tell(stage, &event, &mut errors);
@@ -146,6 +146,14 @@ impl Story {
         voice.say(&format!("{:<20} {}", "errors", strip(&all, zero, column, columns, 'x', failed)));
         let end = format!("{:.0} s", secs(last));
         voice.say(&format!("{:<20} {:<width$}{end}", "", "0 s", width = columns.saturating_sub(end.len())));
+    }
+}
+
+/// A line without the time that it begins with: the story has a clock of its own.
+fn undated(line: &str) -> &str {
+    match line.trim().split_once(' ') {
+        Some((first, rest)) if first.parse::<jiff::Timestamp>().is_ok() => rest.trim_start(),
+        _ => line.trim(),
     }
 }
 

@@ -23,7 +23,7 @@ use voice::Voice;
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Tells the story; `interval` is the first argument, in seconds. The exit code is 0, 1 when something was not as
-/// told, or 128 and the signal's number.
+/// told, 2 for a wrong argument, 3 without root's rights, or 128 and the signal's number.
 pub fn main(interval: Option<&str>) -> ExitCode {
     let voice = Voice::new();
     let sensible = |secs: &f64| (0.5..=60.0).contains(secs);
@@ -35,6 +35,11 @@ pub fn main(interval: Option<&str>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if !nix::unistd::geteuid().is_root() {
+        let us = std::env::current_exe().unwrap_or_else(|_| "demo".into());
+        voice.say(&format!("Only root may make nginx fail: run `sudo {}`", us.display()));
+        return ExitCode::from(3);
+    }
     let start = Instant::now();
     match tell(voice, interval) {
         Ok(()) => ExitCode::SUCCESS,
