@@ -5,6 +5,8 @@ mod fail;
 mod keep;
 pub mod output;
 mod recover;
+mod probes;
+mod probes_view;
 mod serve;
 mod settings;
 mod status;
@@ -46,6 +48,7 @@ enum Verb {
     Recover(recover::Recover),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
+    Probes(Box<probes::Args>),
     Serve(serve::Args),
     Status(status::Args),
     Stress(Box<stress::Args>),
@@ -61,6 +64,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Fail(args) => args.run(&common),
         Verb::Recover(args) => args.run(&common),
         Verb::Keep(args) => args.run(),
+        Verb::Probes(args) => args.run(&common),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
         Verb::Stress(args) => args.run(&common),
