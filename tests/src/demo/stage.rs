@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,9 @@ const TARGETS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 
 const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 11), Ipv4Addr::new(127, 0, 0, 12)];
 const IDS: [&str; 2] = ["i-0a5cade0000000001", "i-0a5cade0000000002"];
 const ZONES: [&str; 2] = ["eu-west-1a", "eu-west-1b"];
+
+/// What the package brings for nginx: times in milliseconds, so that short intervals can be told apart.
+const LOG_FORMAT: &str = include_str!("../../../packaging/nginx/log_format.conf");
 
 /// How long the end of a fault or of a daemon may take before it is ended by force.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -82,17 +86,18 @@ impl Target {
         let (ip, id) = (TARGETS[number], IDS[number]);
         let place = Place::new()?;
         let imds = Imds::start(ip, id, ZONES[number])?;
-        // Nobody is to wait for the drain time when the curtain falls.
-        let toml = format!("[identity]\nendpoint = \"{}\"\n[serve]\ndrain = \"0s\"\n", imds.endpoint());
-        agent::configure(&place, &toml)?;
+        let log = place.join("nginx/logs/probes.log");
+        agent::configure(&place, &settings(&imds, &log))?;
         let [web, health, admin] = [0, 1, 2].map(|offset| SocketAddr::new(ip.into(), port + offset));
-        let upstream = format!("upstream agent {{ server {health}; keepalive 4; }}");
+        let http = format!("{LOG_FORMAT}\nupstream agent {{ server {health}; keepalive 4; }}");
         let server = format!(
-            "location = /health {{ proxy_pass http://agent; proxy_http_version 1.1; \
+            "access_log {} probes;\n\
+             location = /health {{ proxy_pass http://agent; proxy_http_version 1.1; \
              proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }}\n\
-             location / {{ add_header X-Instance-Id {id}; return 200 \"hello from {id}\\n\"; }}"
+             location / {{ add_header X-Instance-Id {id}; return 200 \"hello from {id}\\n\"; }}",
+            log.display()
         );
-        let nginx = Nginx::start_at(&place, web, &upstream, &server)?;
+        let nginx = Nginx::start_at(&place, web, &http, &server)?;
         let (listen, admin, url) = (health.to_string(), admin.to_string(), format!("http://{web}/"));
         let args = ["serve", "--listen", &listen, "--admin", &admin, "--nginx-url", &url];
         let mut command = agent::command(&place, &args);
@@ -139,6 +144,18 @@ impl Drop for Target {
         }
         let _ = self.nginx.stop();
     }
+}
+
+/// The agent's settings: where its metadata and its nginx's log are. Nobody is to wait for the drain time when the
+/// curtain falls.
+fn settings(imds: &Imds, log: &Path) -> String {
+    let lines = LOG_FORMAT.lines().filter(|line| !line.starts_with('#'));
+    let format: String = lines.flat_map(|line| line.split('\'').skip(1).step_by(2)).collect();
+    format!(
+        "[identity]\nendpoint = \"{}\"\n[probes]\nlog = \"{}\"\nformat = '{format}'\n[serve]\ndrain = \"0s\"\n",
+        imds.endpoint(),
+        log.display()
+    )
 }
 
 /// A port that is free, with the two after it, on all addresses of the stage.
