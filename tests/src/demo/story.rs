@@ -62,6 +62,7 @@ impl Story {
         let every = format!("{}s", self.interval.as_secs_f64());
         self.voice.chapter(&format!("2. agent probes: does the load balancer ask every {every}?"));
         let span = format!("{}s", 3.0 * self.interval.as_secs_f64());
+        self.voice.say(&format!("It watches nginx's access log for {span}."));
         self.run(&stage.targets[0], &["probes", "--expect", &every, "--for", &span], &[0])
     }
 
