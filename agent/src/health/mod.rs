@@ -1,6 +1,7 @@
 //! Is this target fit for traffic? Samplers ask in the background; what they find becomes a finished answer on the
 //! [`Board`], and a probe only reads that.
 
+mod asker;
 mod attempt;
 mod board;
 mod host;
