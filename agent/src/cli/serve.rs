@@ -73,8 +73,7 @@ fn log_to_stderr() {
     let level: LevelFilter = asked.unwrap_or(LevelFilter::INFO);
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
     match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.with_ansi(false).without_time().init(),
         None => log.with_ansi(colours).init(),

@@ -69,6 +69,9 @@ impl Story {
     /// CPU load, while `/health` is asked through nginx and at the agent itself.
     fn stress(&self, stage: &Stage) -> anyhow::Result<()> {
         self.voice.chapter("3. agent stress: /health stays prompt while a CPU burns");
+        self.voice.say(
+            "Clients on this same machine ask all the while; their own waits for a CPU count against it.",
+        );
         let target = &stage.targets[0];
         let both = [target.nginx.addr, target.health];
         let ways = ["through nginx", "the agent itself"];
