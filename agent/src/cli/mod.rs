@@ -44,14 +44,14 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Serve(serve::Args),
+    Stress(Box<stress::Args>),
+    Probes(Box<probes::Args>),
     Fail(fail::Fail),
     Recover(recover::Recover),
+    Status(status::Args),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
-    Probes(Box<probes::Args>),
-    Serve(serve::Args),
-    Status(status::Args),
-    Stress(Box<stress::Args>),
 }
 
 /// Runs a parsed command line to its end.

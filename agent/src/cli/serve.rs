@@ -59,6 +59,7 @@ impl Args {
             health: settings.health,
             nginx: settings.nginx,
             identity: settings.identity,
+            probes: settings.probes,
             state: settings.paths.state,
         })
         .or_exit(Exit::Usage)?;

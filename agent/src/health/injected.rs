@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::board::Shown;
+use crate::fault::Snapshot;
 use crate::fault::record::{Mode, Record};
 use crate::sys::clock;
 
@@ -81,15 +82,9 @@ impl Injected {
         true
     }
 
-    /// The record and how long it still counts, `None` past its deadline.
-    pub(super) fn active(&self, since_boot: Duration) -> Option<(&Record, Duration)> {
-        let record = self.record.as_ref()?;
-        Some((record, record.remaining(since_boot, &self.boot_id)?))
-    }
-
-    /// The record, past its deadline or not.
-    pub(super) fn record(&self) -> Option<&Record> {
-        self.record.as_ref()
+    /// The fault on record, past its deadline or not.
+    pub(super) fn snapshot(&self, since_boot: Duration) -> Option<Snapshot> {
+        self.record.as_ref().map(|record| Snapshot::of(record, since_boot, &self.boot_id))
     }
 
     /// Why the record can't be known.
@@ -99,7 +94,8 @@ impl Injected {
 
     /// What `/health` shows, and until when (since boot).
     pub(super) fn shown(&self, since_boot: Duration) -> Option<(Shown, Duration)> {
-        let (record, left) = self.active(since_boot)?;
+        let record = self.record.as_ref()?;
+        let left = record.remaining(since_boot, &self.boot_id)?;
         let shown = match record.mode {
             Mode::Unhealthy => Shown::Unhealthy,
             Mode::Slow => Shown::Slow(Duration::from_millis(record.delay_ms?)),

@@ -13,7 +13,7 @@ mod sampler;
 pub use attempt::{CHECK_HEADER, Nonce};
 pub use board::{Answer, Board, Decision};
 pub use host::HostSample;
-pub use report::{Check, FaultReport, Report, Status};
+pub use report::{Check, Report, Status};
 pub use sampler::{Inputs, start};
 
 use serde::Deserialize;

@@ -16,7 +16,7 @@ use super::board::{Board, Published};
 use super::host::{self, HostSample};
 use super::hysteresis::{Hysteresis, State};
 use super::injected::Injected;
-use super::report::{Check, FaultReport, Report, Status};
+use super::report::{Check, Report, Status};
 use super::{Answer, Settings};
 use crate::identity::{Identity, Notice};
 use crate::nginx::target::{self, Expect, Found};
@@ -198,11 +198,6 @@ impl Sampler {
         if let Some(error) = self.injected.error() {
             checks.push(Check { name: "fault", status: Status::Warn, detail: error.to_owned(), at: now });
         }
-        let since_boot = clock::since_boot();
-        let fault = self.injected.record().map(|record| FaultReport {
-            mode: record.mode,
-            remaining_ms: self.injected.active(since_boot).map(|(_, left)| left.as_millis() as u64),
-        });
         let asked = self.found.is_some() && self.last.is_some();
         Report {
             at: now,
@@ -211,7 +206,7 @@ impl Sampler {
             nginx_up: asked.then(|| self.hysteresis.state() == State::Up),
             checks,
             identity: self.identity.clone(),
-            fault,
+            fault: self.injected.snapshot(clock::since_boot()),
             host,
         }
     }
