@@ -147,6 +147,7 @@ async fn daemon(
     let _ = report.wait_for(|report| report.nginx_target.is_none() || report.nginx_up.is_some()).await;
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    memory::release_heap();
     memory::release_code();
     let ended_by = until_signal(signals, &board, inputs.serve.drain.0).await;
 
