@@ -99,6 +99,7 @@ struct Sampler {
 
 impl Sampler {
     fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
+        let mut record_changed = true;
         while !publish.is_closed() {
             let now = Instant::now();
             let mut news = false;
@@ -108,29 +109,32 @@ impl Sampler {
                     news = true;
                 }
             }
-            news |= self.injected.look();
+            news |= record_changed && self.injected.look();
             news |= self.take_identity();
             // Without an nginx to ask, being awake is the news.
             if news || self.found.is_none() {
                 self.publish(publish);
             }
-            self.wait(wake);
+            record_changed = self.wait(wake);
         }
     }
 
-    /// Sleeps until something happens or is due.
-    fn wait(&self, wake: &OwnedFd) {
+    /// Sleeps until something happens or is due; says whether the fault record wants to be looked at.
+    fn wait(&self, wake: &OwnedFd) -> bool {
         let now = Instant::now();
         let idle = now + self.inputs.settings.interval.0;
         let until = if self.found.is_some() { self.asker.wake_at() } else { idle };
-        let until = self.injected.wake_at(now).map_or(until, |at| until.min(at));
         let left = until.saturating_duration_since(now);
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
-        fds.extend(self.injected.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         fds.extend(self.asker.fds().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        fds.extend(self.injected.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let _ = poll(&mut fds, Some(&timeout)); // an interrupted sleep is a short one
-        let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+        let is_ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
+        if is_ready(fds.first()) {
+            let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+        }
+        self.injected.wants_a_look() || is_ready(fds.last())
     }
 
     fn take_identity(&mut self) -> bool {
