@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_timerslack;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::watch;
 
@@ -24,6 +25,9 @@ use crate::sys::clock;
 
 /// How often the address is looked up again while nothing answers there.
 const FIND_AGAIN: Duration = Duration::from_secs(2);
+
+/// How late the thread may be woken, so that the kernel can wake others with it.
+const SLACK_NS: u64 = 20_000_000;
 
 /// What the sampler is told at the start.
 #[derive(Debug)]
@@ -75,6 +79,7 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
         }
     });
     std::thread::Builder::new().name("sampler".into()).stack_size(256 << 10).spawn(move || {
+        let _ = set_timerslack(SLACK_NS);
         sampler.run(&wake, &publish);
         drop(stop_host);
     })?;
