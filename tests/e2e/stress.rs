@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ fn people_get_progress_on_stderr_and_the_summary_on_stdout() {
     let place = Place::new().unwrap();
     let output = run(&place, &["stress", "-c", "1", "-t", "1", "-l", "20"]).unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(stderr.starts_with("1 worker at 20 % of a CPU each for 1s"), "{stderr}");
+    assert!(stderr.starts_with("1 worker at 20 % of a CPU for 1s, yielding "), "{stderr}");
     assert!(stdout.contains("asked 20.0 %") && stdout.contains("What CloudWatch reads"), "{stdout}");
 }
 
@@ -114,7 +115,7 @@ fn nohup_is_honoured() {
 #[test]
 fn a_kill_leaves_no_worker() {
     let place = Place::new().unwrap();
-    let mut stress = burning(&place, &["--cpu", "4", "--secs", "60"]);
+    let mut stress = burning(&place, &["--cpu", "4", "--secs", "60", "--priority", "normal"]);
     let pid = stress.pid();
     assert_eq!(
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap(),
@@ -186,4 +187,194 @@ fn a_profile_comes_from_stdin_and_a_bad_line_is_named_by_number() {
         (9.99..11.0).contains(&requested),
         "the mean from 0 to 20, and some more when the end came late: {summary}"
     );
+}
+
+/// The folder of the CPU controller's hierarchy in version 1, where it can be written and knows `cpu.idle`.
+fn cpu_v1() -> Option<&'static Path> {
+    let top = Path::new("/sys/fs/cgroup/cpu");
+    (top.join("cpu.idle").exists() && nix::unistd::geteuid().is_root()).then_some(top)
+}
+
+fn idle_group(top: &Path) -> std::path::PathBuf {
+    top.join("asg-agent-stress")
+}
+
+/// The idle cgroup has one name for all runs, so the tests about it take turns.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[test]
+fn the_workers_are_in_an_idle_cgroup_and_the_main_thread_is_not() {
+    let Some(top) = cpu_v1() else { return };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let place = Place::new().unwrap();
+    let stress =
+        Running::start(&place, &["stress", "--json", "--cpu", "2", "--secs", "60", "--load", "5"]).unwrap();
+    let started = stress.event("started", SOON).unwrap();
+    assert_eq!(started["manners"], "yielding to everything else (own idle cgroup)");
+    let group = |tid: &str| {
+        let text = fs::read_to_string(format!("/proc/{}/task/{tid}/cgroup", stress.pid())).unwrap();
+        text.lines().find(|l| l.contains(":cpu:")).unwrap().rsplit(':').next().unwrap().to_owned()
+    };
+    let pid = stress.pid().to_string();
+    let tids = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    for tid in tids.flatten().map(|t| t.file_name().to_string_lossy().into_owned()) {
+        assert_eq!(group(&tid).ends_with("/asg-agent-stress"), tid != pid, "thread {tid} of {pid}");
+    }
+    assert_eq!(fs::read_to_string(idle_group(top).join("cpu.idle")).unwrap().trim(), "1");
+    stress.end(Signal::SIGTERM).unwrap();
+    // Another test's run may still be in it: then it's that one's to remove.
+    assert!(wait_until(SOON, || !idle_group(top).exists()), "the cgroup is left behind");
+}
+
+#[test]
+fn what_a_kill_leaves_of_the_cgroup_the_next_run_removes() {
+    let Some(top) = cpu_v1() else { return };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let place = Place::new().unwrap();
+    let stress =
+        Running::start(&place, &["stress", "--json", "--cpu", "1", "--secs", "60", "--load", "5"]).unwrap();
+    stress.event("started", SOON).unwrap();
+    stress.end(Signal::SIGKILL).unwrap();
+    run(&place, &["stress", "--cpu", "1", "--secs", "200ms", "--load", "5"]).unwrap();
+    assert!(wait_until(SOON, || !idle_group(top).exists()), "the cgroup is left behind");
+}
+
+#[test]
+fn a_noisy_neighbour_stays_where_it_is() {
+    let place = Place::new().unwrap();
+    let args = ["stress", "--json", "--cpu", "1", "--secs", "60", "--load", "5", "--priority", "normal"];
+    let stress = Running::start(&place, &args).unwrap();
+    let started = stress.event("started", SOON).unwrap();
+    assert!(started["manners"].as_str().unwrap().starts_with("competing"));
+    let tids = fs::read_dir(format!("/proc/{}/task", stress.pid())).unwrap();
+    for task in tids.flatten() {
+        assert!(!world::agent::file_contains(&task.path().join("cgroup"), "asg-agent-stress"));
+    }
+    stress.end(Signal::SIGTERM).unwrap();
+}
+
+/// A cgroup of version 1 with a quota; removed when dropped.
+struct Quota(std::path::PathBuf);
+
+impl Quota {
+    fn of(top: &Path, name: &str, cpus: f64) -> Self {
+        let folder = top.join(format!("asg-agent-test-{name}-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("cpu.cfs_quota_us"), format!("{:.0}", cpus * 100_000.0)).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        assert!(wait_until(SOON, || fs::remove_dir(&self.0).is_ok()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_quota_is_kept_told_and_the_reason_for_a_load_that_is_not_reached() {
+    let Some(top) = cpu_v1() else { return };
+    let place = Place::new().unwrap();
+    let quota = Quota::of(top, "quota", 0.3);
+    let agent = world::agent::binary();
+    let line = format!(
+        "echo $$ > {}/cgroup.procs; exec {} stress --json --cpu all --secs 1500ms",
+        quota.0.display(),
+        agent.display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let environment = command(&place, &[]);
+    shell.args(["-c", &line]).env_clear();
+    shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.output().unwrap();
+    let (all, stderr) = (events(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (started, summary) = (&all[0], all.last().unwrap());
+    assert_eq!(started["workers"], 1, "no more than the quota can feed: {started}");
+    assert!(stderr.contains("A cgroup quota allows 0.30 of"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{summary}");
+    assert!(
+        summary["reason"].as_str().unwrap().starts_with("a cgroup quota stopped the workers"),
+        "{summary}"
+    );
+    assert!(summary["achieved_load_pct"].as_f64().unwrap() < 60.0, "it never left the quota: {summary}");
+}
+
+#[test]
+fn all_means_the_cpus_that_are_allowed() {
+    let place = Place::new().unwrap();
+    let mut taskset = std::process::Command::new("taskset");
+    taskset.args(["-c", "0"]).arg(world::agent::binary());
+    taskset.args(["stress", "--json", "--cpu", "all", "--secs", "300ms", "--load", "5"]);
+    taskset.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let summary = events(&taskset.output().unwrap().stdout).pop().unwrap();
+    assert_eq!(summary["workers"], 1, "{summary}");
+}
+
+#[test]
+fn a_run_is_on_record_until_it_ends_however_it_ends() {
+    let place = Place::new().unwrap();
+    let folder = place.join("run/stress");
+    let records = || {
+        fs::read_dir(&folder).map_or(0, |all| {
+            all.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json")).count()
+        })
+    };
+    let stress = Running::start(&place, &["stress", "--json", "--target", "5", "--secs", "50"]).unwrap();
+    stress.event("started", SOON).unwrap();
+    let text = fs::read_to_string(folder.join(format!("{}.json", stress.pid()))).unwrap();
+    let record: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&record["pid"], &record["target_pct"]), (&stress.pid().into(), &5.0.into()));
+    assert!(!record["who"].as_str().unwrap().is_empty());
+    stress.end(Signal::SIGINT).unwrap();
+    assert_eq!(records(), 0);
+}
+
+#[test]
+fn a_target_that_others_exceed_gets_nothing_and_says_so() {
+    let place = Place::new().unwrap();
+    let cpus = std::thread::available_parallelism().unwrap().to_string();
+    let _others = burning(&place, &["--cpu", &cpus, "--load", "60", "--secs", "60", "--priority", "normal"]);
+    let mut held = Running::start(&place, &["stress", "--json", "--target", "10", "--secs", "2"]).unwrap();
+    held.event("started", SOON).unwrap();
+    assert!(wait_until(SOON, || cpu_secs(held.pid()) > 0.0));
+    let got = share(held.pid(), 1.0);
+    let summary = summary(&held);
+    assert!(got < 0.1, "{got} of a CPU was added; {summary}");
+    assert_eq!(summary["reason"], "others kept the host busier than the target");
+    assert_eq!(held.wait(SOON).unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_closed_terminal_ends_it() {
+    let place = Place::new().unwrap();
+    let mut script = std::process::Command::new("script");
+    let line = format!("exec {} stress --cpu 1 --secs 60 --load 20", world::agent::binary().display());
+    script.args(["-q", "-c", &line, "/dev/null"]).current_dir(place.path()).stdin(Stdio::null());
+    script.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let terminal = Running::spawn(&place, script).unwrap();
+    let child = || {
+        let path = format!("/proc/{0}/task/{0}/children", terminal.pid());
+        fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse::<i32>().ok()
+    };
+    assert!(wait_until(SOON, || child().is_some_and(|pid| cpu_secs(pid) > 0.02)));
+    let stress = child().unwrap();
+    terminal.end(Signal::SIGKILL).unwrap();
+    assert!(wait_until(SOON, || !fs::exists(format!("/proc/{stress}/exe")).unwrap_or(false)));
+}
+
+#[test]
+fn the_notices_and_the_alarm_are_told_before_the_run() {
+    let place = Place::new().unwrap();
+    let args = ["stress", "--load", "5", "--secs", "300ms", "--alarm", "40", "--fleet", "2", "--json"];
+    let output = run(&place, &args).unwrap();
+    let all = events(&output.stdout);
+    let notices = all[0]["notices"].to_string();
+    assert!(
+        notices.contains("too short to scale out") && notices.contains("above 120.0 % on this host"),
+        "{notices}"
+    );
+    let alarm = &all.last().unwrap()["alarm"];
+    assert_eq!((&alarm["host_needs_pct"], &alarm["fires"]), (&120.0.into(), &Value::Null));
+    let wrong = run(&place, &["stress", "--alarm", "0"]).unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
 }
