@@ -3,4 +3,5 @@
 #![allow(missing_docs)]
 
 mod stress;
+mod stress_manners;
 mod world;

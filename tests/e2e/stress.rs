@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 use world::agent::{Running, command, events, run};
 use world::place::{Place, wait_until};
 
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// CPU seconds of all threads of a process.
 fn cpu_secs(pid: i32) -> f64 {
@@ -85,15 +84,39 @@ fn each_signal_ends_it_at_once_with_its_code_and_the_summary() {
     }
 }
 
+/// Whether it ended by SIGTERM, by its own exit or before it could block the signal.
+fn is_terminated(status: std::process::ExitStatus) -> bool {
+    status.code() == Some(143) || std::os::unix::process::ExitStatusExt::signal(&status) == Some(15)
+}
+
 #[test]
-fn a_signal_in_the_first_moment_ends_it_too() {
+fn a_signal_in_the_first_moments_ends_it_too() {
     let place = Place::new().unwrap();
     for delay_us in [0, 300, 1000, 3000, 10_000] {
-        let stress = Running::start(&place, &["stress", "--json", "--cpu", "1", "--secs", "60"]).unwrap();
+        let stress = Running::start(&place, &["stress", "--cpu", "1", "--secs", "60"]).unwrap();
         std::thread::sleep(Duration::from_micros(delay_us));
         let status = stress.end(Signal::SIGTERM).unwrap();
-        let by_default = std::os::unix::process::ExitStatusExt::signal(&status) == Some(15);
-        assert!(status.code() == Some(143) || by_default, "{status:?}");
+        assert!(is_terminated(status), "{status:?}");
+    }
+}
+
+#[test]
+fn a_signal_while_a_target_or_a_ramp_is_held_or_at_the_deadline_ends_it_too() {
+    let place = Place::new().unwrap();
+    for args in [["--target", "30"], ["--ramp", "50s"], ["--cpu", "70"]] {
+        let stress =
+            Running::start(&place, &[&["stress", "--json", "--secs", "60"], &args[..]].concat()).unwrap();
+        stress.event("started", SOON).unwrap();
+        assert!(is_terminated(stress.end(Signal::SIGTERM).unwrap()));
+    }
+    for late_ms in [-3, -1, 0, 1, 3] {
+        let mut stress =
+            Running::start(&place, &["stress", "--json", "--secs", "100ms", "--load", "5"]).unwrap();
+        stress.event("started", SOON).unwrap();
+        std::thread::sleep(Duration::from_millis(100_u64.saturating_add_signed(late_ms)));
+        let _ = stress.signal(Signal::SIGTERM);
+        let status = stress.wait(SOON).unwrap();
+        assert!(is_terminated(status) || matches!(status.code(), Some(0 | 1)), "{status:?}");
     }
 }
 
@@ -187,127 +210,6 @@ fn a_profile_comes_from_stdin_and_a_bad_line_is_named_by_number() {
         (9.99..11.0).contains(&requested),
         "the mean from 0 to 20, and some more when the end came late: {summary}"
     );
-}
-
-/// The folder of the CPU controller's hierarchy in version 1, where it can be written and knows `cpu.idle`.
-fn cpu_v1() -> Option<&'static Path> {
-    let top = Path::new("/sys/fs/cgroup/cpu");
-    (top.join("cpu.idle").exists() && nix::unistd::geteuid().is_root()).then_some(top)
-}
-
-fn idle_group(top: &Path) -> std::path::PathBuf {
-    top.join("asg-agent-stress")
-}
-
-/// The idle cgroup has one name for all runs, so the tests about it take turns.
-static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-#[test]
-fn the_workers_are_in_an_idle_cgroup_and_the_main_thread_is_not() {
-    let Some(top) = cpu_v1() else { return };
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let place = Place::new().unwrap();
-    let stress =
-        Running::start(&place, &["stress", "--json", "--cpu", "2", "--secs", "60", "--load", "5"]).unwrap();
-    let started = stress.event("started", SOON).unwrap();
-    assert_eq!(started["manners"], "yielding to everything else (own idle cgroup)");
-    let group = |tid: &str| {
-        let text = fs::read_to_string(format!("/proc/{}/task/{tid}/cgroup", stress.pid())).unwrap();
-        text.lines().find(|l| l.contains(":cpu:")).unwrap().rsplit(':').next().unwrap().to_owned()
-    };
-    let pid = stress.pid().to_string();
-    let tids = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    for tid in tids.flatten().map(|t| t.file_name().to_string_lossy().into_owned()) {
-        assert_eq!(group(&tid).ends_with("/asg-agent-stress"), tid != pid, "thread {tid} of {pid}");
-    }
-    assert_eq!(fs::read_to_string(idle_group(top).join("cpu.idle")).unwrap().trim(), "1");
-    stress.end(Signal::SIGTERM).unwrap();
-    // Another test's run may still be in it: then it's that one's to remove.
-    assert!(wait_until(SOON, || !idle_group(top).exists()), "the cgroup is left behind");
-}
-
-#[test]
-fn what_a_kill_leaves_of_the_cgroup_the_next_run_removes() {
-    let Some(top) = cpu_v1() else { return };
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let place = Place::new().unwrap();
-    let stress =
-        Running::start(&place, &["stress", "--json", "--cpu", "1", "--secs", "60", "--load", "5"]).unwrap();
-    stress.event("started", SOON).unwrap();
-    stress.end(Signal::SIGKILL).unwrap();
-    run(&place, &["stress", "--cpu", "1", "--secs", "200ms", "--load", "5"]).unwrap();
-    assert!(wait_until(SOON, || !idle_group(top).exists()), "the cgroup is left behind");
-}
-
-#[test]
-fn a_noisy_neighbour_stays_where_it_is() {
-    let place = Place::new().unwrap();
-    let args = ["stress", "--json", "--cpu", "1", "--secs", "60", "--load", "5", "--priority", "normal"];
-    let stress = Running::start(&place, &args).unwrap();
-    let started = stress.event("started", SOON).unwrap();
-    assert!(started["manners"].as_str().unwrap().starts_with("competing"));
-    let tids = fs::read_dir(format!("/proc/{}/task", stress.pid())).unwrap();
-    for task in tids.flatten() {
-        assert!(!world::agent::file_contains(&task.path().join("cgroup"), "asg-agent-stress"));
-    }
-    stress.end(Signal::SIGTERM).unwrap();
-}
-
-/// A cgroup of version 1 with a quota; removed when dropped.
-struct Quota(std::path::PathBuf);
-
-impl Quota {
-    fn of(top: &Path, name: &str, cpus: f64) -> Self {
-        let folder = top.join(format!("asg-agent-test-{name}-{}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("cpu.cfs_quota_us"), format!("{:.0}", cpus * 100_000.0)).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        assert!(wait_until(SOON, || fs::remove_dir(&self.0).is_ok()) || std::thread::panicking());
-    }
-}
-
-#[test]
-fn a_quota_is_kept_told_and_the_reason_for_a_load_that_is_not_reached() {
-    let Some(top) = cpu_v1() else { return };
-    let place = Place::new().unwrap();
-    let quota = Quota::of(top, "quota", 0.3);
-    let agent = world::agent::binary();
-    let line = format!(
-        "echo $$ > {}/cgroup.procs; exec {} stress --json --cpu all --secs 1500ms",
-        quota.0.display(),
-        agent.display()
-    );
-    let mut shell = std::process::Command::new("sh");
-    let environment = command(&place, &[]);
-    shell.args(["-c", &line]).env_clear();
-    shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = shell.output().unwrap();
-    let (all, stderr) = (events(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let (started, summary) = (&all[0], all.last().unwrap());
-    assert_eq!(started["workers"], 1, "no more than the quota can feed: {started}");
-    assert!(stderr.contains("A cgroup quota allows 0.30 of"), "{stderr}");
-    assert_eq!(output.status.code(), Some(1), "{summary}");
-    assert!(
-        summary["reason"].as_str().unwrap().starts_with("a cgroup quota stopped the workers"),
-        "{summary}"
-    );
-    assert!(summary["achieved_load_pct"].as_f64().unwrap() < 60.0, "it never left the quota: {summary}");
-}
-
-#[test]
-fn all_means_the_cpus_that_are_allowed() {
-    let place = Place::new().unwrap();
-    let mut taskset = std::process::Command::new("taskset");
-    taskset.args(["-c", "0"]).arg(world::agent::binary());
-    taskset.args(["stress", "--json", "--cpu", "all", "--secs", "300ms", "--load", "5"]);
-    taskset.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let summary = events(&taskset.output().unwrap().stdout).pop().unwrap();
-    assert_eq!(summary["workers"], 1, "{summary}");
 }
 
 #[test]

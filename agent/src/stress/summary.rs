@@ -55,8 +55,10 @@ impl Summary {
         let (load, target, missed) = match plan.aim {
             Aim::Load(_) => {
                 // Workers that nobody gave a share want what there is, as in stress.
-                let possible = if plan.explicit { 1.0 } else { (f64::from(allowed) / workers).min(1.0) };
-                (Some(requested), None, requested * possible - achieved)
+                let fit = (f64::from(allowed) / workers).min(1.0);
+                let possible = if plan.explicit { 1.0 } else { fit };
+                // In points of the CPUs that they run on, however many share one.
+                (Some(requested), None, (requested * possible - achieved) / fit)
             }
             Aim::Target(_) => (None, Some(requested), requested - busy),
         };
@@ -155,6 +157,7 @@ mod tests {
     fn more_workers_than_cpus_reach_what_there_is_unless_a_share_was_named() {
         let bare = plan(8, Aim::Load(Curve::constant(1.0)), false);
         assert!(Summary::of(&bare, &outcome(19.9, 20.0, 0.0), 2, None).reached);
+        assert!(!Summary::of(&bare, &outcome(19.0, 20.0, 0.0), 2, None).reached, "95 % of each CPU");
         let named = Summary::of(&load(8, 0.5), &outcome(20.0, 20.0, 0.0), 2, None);
         assert_eq!(named.reason.unwrap(), "8 workers at 50 % need 4.0 CPUs, 2 may be used");
     }
