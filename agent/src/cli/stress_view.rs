@@ -18,9 +18,10 @@ use crate::stress::summary::Summary;
 
 /// Without a terminal there is a line of progress this often.
 const SECONDS_A_LINE: u64 = 10;
-const BAR: usize = 16;
+/// The redrawn line fits into 80 columns.
+const BAR: usize = 10;
 /// Seconds in the small graph.
-const GRAPH: usize = 16;
+const GRAPH: usize = 8;
 
 /// The progress of one run.
 pub(super) struct View<'a> {
@@ -102,18 +103,15 @@ impl<'a> View<'a> {
 
     fn second(&mut self, out: &mut Output, second: &Second) {
         let (busy, steal) = (second.host.busy_pct(), second.host.steal_pct());
-        let line = format!(
-            "{} · workers {:.1} % · host {busy:.1} % busy, {steal:.1} % steal",
-            self.progress(second.elapsed),
-            second.worker_pct
-        );
+        let worker = second.worker_pct;
+        let at = self.progress(second.elapsed);
         let due = second.elapsed.as_secs() >= self.next_line;
         if due {
             self.next_line += SECONDS_A_LINE;
             out.event(&json!({
                 "event": "progress",
                 "elapsed_ms": u64::try_from(second.elapsed.as_millis()).unwrap_or(u64::MAX),
-                "worker_pct": hundredths(second.worker_pct),
+                "worker_pct": hundredths(worker),
                 "host_busy_pct": hundredths(busy),
                 "host_steal_pct": hundredths(steal),
             }));
@@ -123,9 +121,10 @@ impl<'a> View<'a> {
                 self.recent.remove(0);
             }
             self.recent.push(busy);
-            draw(&format!("{}{line} {}", self.bar(second.elapsed), graph(&self.recent)));
+            let figures = format!("workers {worker:.0} % · host {busy:.1} % · steal {steal:.1} %");
+            draw(&format!("{}{at} · {figures} {}", self.bar(second.elapsed), graph(&self.recent)));
         } else if due {
-            out.note(&line);
+            out.note(&format!("{at} · workers {worker:.1} % · host {busy:.1} % busy, {steal:.1} % steal"));
         }
     }
 
@@ -161,7 +160,10 @@ impl<'a> View<'a> {
         let how = if summary.ended == "signal" { ", interrupted" } else { "" };
         let each = summary.achieved_load_pct;
         let held = match (summary.requested_load_pct, summary.requested_target_pct) {
-            (Some(asked), _) => format!("each worker had {each:.1} % of a CPU, asked {asked:.1} %"),
+            (Some(asked), _) => {
+                let who = if summary.workers == 1 { "it" } else { "each worker" };
+                format!("{who} had {each:.1} % of a CPU, asked {asked:.1} %")
+            }
             (None, asked) => format!(
                 "the host was {:.1} % busy, asked {:.1} % (each worker had {each:.1} % of a CPU)",
                 summary.host_busy_pct,

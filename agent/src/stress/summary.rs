@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::alarm::{Alarm, Verdict};
 use super::minutes::{Bucket, Datapoint, hundredths};
-use super::plan::{Aim, Plan};
+use super::plan::{Aim, Plan, Priority};
 use super::run::{Ended, Outcome};
 
 /// How far the mean over the run may be from what was asked for, in percentage points.
@@ -113,7 +113,10 @@ fn reason(plan: &Plan, outcome: &Outcome, allowed: u32, missed: f64) -> String {
         Aim::Target(_) if f64::from(plan.workers) < cpus => {
             format!("{} workers cannot load {} CPUs further", plan.workers, allowed)
         }
-        _ => "others were busier and came first; --priority normal competes with them".to_owned(),
+        _ if plan.priority == Priority::Idle => {
+            "others were busier and came first; --priority normal competes with them".to_owned()
+        }
+        _ => "others were busier".to_owned(),
     }
 }
 
@@ -122,7 +125,6 @@ mod tests {
     use super::super::curve::Curve;
     use super::super::host::Share;
     use super::super::minutes::Minutes;
-    use super::super::plan::Priority;
     use super::*;
     use std::time::Duration;
 

@@ -166,6 +166,42 @@ impl Errors {
     }
 }
 
+/// Watches for others' load while the known `tools` are measured.
+#[derive(Debug)]
+pub struct Others<'a> {
+    tools: Vec<&'a Tool>,
+    used: f64,
+    machine: Machine,
+}
+
+impl<'a> Others<'a> {
+    /// From now on.
+    ///
+    /// # Errors
+    /// When `/proc/stat` can't be read.
+    pub fn watch(tools: &[&'a Tool]) -> io::Result<Self> {
+        let tools = tools.to_vec();
+        Ok(Self { used: tools.iter().map(|t| t.cpu_secs()).sum(), tools, machine: Machine::now()? })
+    }
+
+    /// A mark to put after a figure when unknown others used more than 2 % of the machine, or the hypervisor withheld
+    /// more than 1 %; else nothing.
+    ///
+    /// # Errors
+    /// When `/proc/stat` can't be read.
+    pub fn mark(&self) -> io::Result<String> {
+        let (now, used) = (Machine::now()?, self.tools.iter().map(|t| t.cpu_secs()).sum::<f64>());
+        let (busy, steal) = now.since(&self.machine);
+        let secs = now.at.duration_since(self.machine.at).as_secs_f64();
+        let others = busy - 100.0 * (used - self.used) / secs / cpus() as f64;
+        Ok(if others > 2.0 || steal > 1.0 {
+            format!(" (noisy: others {others:.0} %, steal {steal:.0} %)")
+        } else {
+            String::new()
+        })
+    }
+}
+
 /// How quiet the machine is: looks on for a second and a half. `None` when it is.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::kernel::{Errors, Machine, Tool, cpus, errors_by_second, noise};
+use super::kernel::{Errors, Machine, Others, Tool, cpus, errors_by_second, noise};
 use super::{Table, stress_life, stress_nginx};
 use crate::agent;
 use crate::place::Place;
@@ -67,8 +67,9 @@ fn loads(place: &Place) -> anyhow::Result<Table> {
         let of = |command: Command| -> anyhow::Result<String> {
             let tool = Tool::start(command)?;
             sleep(Duration::from_millis(1200));
+            let others = Others::watch(&[&tool])?;
             let errors = errors_by_second(5, f64::from(pct), || Ok(tool.cpu_secs()))?;
-            Ok(pair(&errors))
+            Ok(pair(&errors) + &others.mark()?)
         };
         let agent = of(ours(place, &format!("--cpu 1 --load {pct} --secs 30")))?;
         let stress_ng =
@@ -110,7 +111,9 @@ fn targets(place: &Place) -> anyhow::Result<Table> {
     for (target, secs) in [(60, 10), (75, 60), (90, 10)] {
         let tool = Tool::start(ours(place, &format!("--target {target} --secs 100")))?;
         sleep(Duration::from_millis(1500));
+        let others = Others::watch(&[&tool, &beside])?;
         let errors = host(target, secs)?;
+        let noise = others.mark()?;
         drop(tool);
         let mut figure = pair(&errors);
         let mut asked = "≤ 0.4 / ≤ 3".to_owned();
@@ -118,6 +121,7 @@ fn targets(place: &Place) -> anyhow::Result<Table> {
             figure += &format!("; 60-s mean {:+.3}", errors.overall());
             asked += "; 60-s mean ± 0.2";
         }
+        figure += &noise;
         let share = target - 50;
         let open = peer(&format!("stress-ng --cpu {n} --cpu-load {share} --timeout 30"))
             .map(|command| -> anyhow::Result<String> {
