@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Priority;
 use crate::sys::cgroup::{CpuCgroup, Version};
+use crate::sys::sched;
 
 const NAME: &str = "asg-agent-stress";
 const AUTOGROUP: &str = "/proc/self/autogroup";
@@ -21,6 +22,8 @@ const LOWEST: i32 = 19;
 #[derive(Debug)]
 pub struct Manners {
     kind: Kind,
+    /// The workers that are still SCHED_IDLE.
+    idle: Vec<i32>,
 }
 
 #[derive(Debug)]
@@ -40,16 +43,22 @@ enum Kind {
 
 impl Manners {
     /// Makes the threads `workers` (which are SCHED_IDLE already) yield to everybody else, as `priority` wants it.
+    /// They must live until the returned value is dropped.
     pub(super) fn of(priority: Priority, workers: &[i32]) -> Self {
         if priority == Priority::Normal {
-            return Self { kind: Kind::Normal };
+            return Self { kind: Kind::Normal, idle: Vec::new() };
         }
-        let group = CpuCgroup::of_this_process().and_then(|cgroup| join(&cgroup, workers).ok());
-        let kind = group.unwrap_or_else(|| Kind::Policy {
-            autogroup: lower_autogroup(),
-            root: rustix::process::geteuid().is_root(),
-        });
-        Self { kind }
+        match CpuCgroup::of_this_process().and_then(|cgroup| join(&cgroup, workers).ok()) {
+            Some(kind) => {
+                // The group alone yields; out of it the workers must be able to end at once.
+                normal(workers);
+                Self { kind, idle: Vec::new() }
+            }
+            None => {
+                let root = rustix::process::geteuid().is_root();
+                Self { kind: Kind::Policy { autogroup: lower_autogroup(), root }, idle: workers.to_vec() }
+            }
+        }
     }
 
     /// What applies, as a part of a sentence about the workers.
@@ -72,6 +81,7 @@ impl Manners {
 
 impl Drop for Manners {
     fn drop(&mut self) {
+        normal(&self.idle);
         match &self.kind {
             Kind::Normal => {}
             Kind::Group { group, origin } => leave(group, origin),
@@ -80,6 +90,15 @@ impl Drop for Manners {
                     let _ = set_autogroup(*nice);
                 }
             }
+        }
+    }
+}
+
+/// Makes idle threads normal ones again, where we may: an idle thread waits for its turn even to end.
+fn normal(threads: &[i32]) {
+    for tid in threads {
+        if sched::set_thread(*tid, sched::Policy::Normal).is_err() {
+            return;
         }
     }
 }
@@ -130,8 +149,7 @@ fn join_v2(group: &Path, root: &Path, workers: &[i32]) -> io::Result<()> {
     workers.iter().try_for_each(|tid| set(group, "cgroup.threads", &tid.to_string()))
 }
 
-/// Moves the whole process back and removes the group, unless another run is still in it. Back in their old group
-/// the workers also end promptly: an idle thread would wait to be scheduled even for its own end.
+/// Moves the whole process back and removes the group, unless another run is still in it.
 fn leave(group: &Path, origin: &Path) {
     let us = std::process::id().to_string();
     if set(origin, "cgroup.procs", &us).is_err()

@@ -141,8 +141,8 @@ pub fn run(
     let ended = run.until(deadline, tell);
     let worker_secs = run.crew.cpu_secs();
     let elapsed = run.crew.started().elapsed();
-    run.crew.stop();
     drop(manners);
+    run.crew.stop();
     let second = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;
     tell(Event::Second(second, &run.minutes));
     let throttled_secs = run.hints.throttled_secs();

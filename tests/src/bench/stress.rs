@@ -26,6 +26,7 @@ pub fn run() -> anyhow::Result<Vec<Table>> {
     tables.push(targets(&place)?);
     noisy.extend(noise("after the targets")?);
     tables.push(stress_life::table(&place)?);
+    noisy.extend(noise("before nginx")?);
     tables.push(stress_nginx::table(&place)?);
     noisy.extend(noise("at the end")?);
     if let Some(first) = tables.first_mut() {
@@ -108,7 +109,7 @@ fn targets(place: &Place) -> anyhow::Result<Table> {
         Ok(errors_by_second(secs, f64::from(target), busy)?)
     };
     let beside = neighbour(50)?;
-    for (target, secs) in [(60, 10), (75, 60), (90, 10)] {
+    for (target, secs) in [(60, 8), (75, 60), (90, 8)] {
         let tool = Tool::start(ours(place, &format!("--target {target} --secs 100")))?;
         sleep(Duration::from_millis(1500));
         let others = Others::watch(&[&tool, &beside])?;
@@ -127,7 +128,7 @@ fn targets(place: &Place) -> anyhow::Result<Table> {
             .map(|command| -> anyhow::Result<String> {
                 let _tool = Tool::start(command)?;
                 sleep(Duration::from_millis(1200));
-                Ok(format!("{} (open loop, told what to add)", pair(&host(target, 4)?)))
+                Ok(format!("{} (open loop, told what to add)", pair(&host(target, 3)?)))
             })
             .transpose()?
             .unwrap_or_else(|| ABSENT.to_owned());
