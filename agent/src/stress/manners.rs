@@ -79,6 +79,19 @@ impl Manners {
     }
 }
 
+impl Manners {
+    /// Makes the end, some 20 ms from now, a quick one. Moving a task between cgroups first waits for a grace period
+    /// of the kernel, 5 to 20 ms, unless another move was just before (`cgroup_threadgroup_rwsem`, `rcu_sync`): this
+    /// one, of a thread to where it is.
+    pub(super) fn about_to_end(&self) {
+        if let Kind::Group { group, origin } = &self.kind {
+            let us = std::process::id().to_string();
+            let top = group.parent().unwrap_or(origin);
+            let _ = set(origin, "tasks", &us).or_else(|_| set(top, "cgroup.threads", &us));
+        }
+    }
+}
+
 impl Drop for Manners {
     fn drop(&mut self) {
         normal(&self.idle);

@@ -23,6 +23,9 @@ use crate::sys::sigwait::Signals;
 /// Every how many frames the closed loop looks at the host: 18 times a second.
 const FRAMES_A_LOOK: u32 = 3;
 
+/// How long before the deadline the end is prepared.
+const PREPARATION: Duration = Duration::from_millis(25);
+
 /// Why a run couldn't be.
 #[derive(Debug, thiserror::Error)]
 pub enum StressError {
@@ -135,24 +138,26 @@ pub fn run(
     crew.pin_again(&tids);
     let hints = Hints::new(setting.quota, setting.instance_type);
     let (minutes, last) = (Minutes::default(), first);
-    let mut run = Run { plan, crew, stat, hints, signals: setting.signals, last, last_used: 0.0, minutes };
     let (host_cpus, describe) = (first.cpus, manners.describe());
+    let mut run =
+        Run { plan, crew, manners, stat, hints, signals: setting.signals, last, last_used: 0.0, minutes };
     tell(Event::Started { host_cpus, manners: describe, unrecorded: record.as_ref().err().cloned() });
     let ended = run.until(deadline, tell);
     let worker_secs = run.crew.cpu_secs();
     let elapsed = run.crew.started().elapsed();
-    drop(manners);
-    run.crew.stop();
     let second = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;
-    tell(Event::Second(second, &run.minutes));
-    let throttled_secs = run.hints.throttled_secs();
-    let host = run.last.since(&first);
-    Ok(Outcome { elapsed, worker_secs, host, minutes: run.minutes, throttled_secs, ended: ended? })
+    let Run { crew, manners, minutes, hints, last, .. } = run;
+    drop(manners);
+    crew.stop();
+    tell(Event::Second(second, &minutes));
+    let (throttled_secs, host) = (hints.throttled_secs(), last.since(&first));
+    Ok(Outcome { elapsed, worker_secs, host, minutes, throttled_secs, ended: ended? })
 }
 
 struct Run<'a> {
     plan: &'a Plan,
     crew: Crew,
+    manners: Manners,
     stat: Stat,
     hints: Hints,
     signals: &'a Signals,
@@ -169,6 +174,7 @@ impl Run<'_> {
     ) -> Result<Ended, StressError> {
         let mut regulator = Regulator::new(self.plan, self.last);
         let mut next_second = 1.0;
+        let mut prepare = deadline.and_then(|deadline| deadline.checked_sub(PREPARATION));
         loop {
             let now = self.crew.started().elapsed().as_secs_f64();
             let next = match &regulator {
@@ -176,14 +182,18 @@ impl Run<'_> {
                 None => next_second,
             };
             let mut pause = Duration::from_secs_f64((next - now).max(0.0));
-            if let Some(deadline) = deadline {
-                pause = pause.min(deadline.saturating_sub(since_boot()));
+            if let Some(due) = prepare.or(deadline) {
+                pause = pause.min(due.saturating_sub(since_boot()));
             }
             if let Some(signal) = self.signals.wait(pause).map_err(StressError::Signals)? {
                 return Ok(Ended::Signal(signal));
             }
             if deadline.is_some_and(|deadline| since_boot() >= deadline) {
                 return Ok(Ended::Deadline);
+            }
+            if prepare.is_some_and(|due| since_boot() >= due) {
+                prepare = None;
+                self.manners.about_to_end();
             }
             let elapsed = self.crew.started().elapsed();
             let now = elapsed.as_secs_f64();
