@@ -5,14 +5,22 @@
 //! - `main.rs`: parse, log, dispatch, turn the result into an exit code.
 //! - [`cli`]: one file a verb; flags, people's text, JSON Lines, exit codes.
 //! - [`config`]: loading settings and saying where a wrong one stands.
+//! - [`serve`]: the listeners, the serving thread, the daemon's life.
+//! - [`health`]: the verdict, sampled in the background.
 //! - [`fault`]: simulated failures and how each one ends.
-//! - [`nginx`]: its configuration, read as nginx reads it.
+//! - [`nginx`]: its configuration, read as nginx reads it, and the address that tells whether it answers.
+//! - [`identity`]: who this instance is, from its metadata service.
+//! - [`probes`]: the load balancer's probes in the access log, and whether they keep their rhythm.
 //! - [`stress`]: CPU load at a share that is asked for, and what CloudWatch will read.
 //! - [`sys`]: clocks, `/proc`, trusted files, scheduling; the only room with `unsafe`.
 
 pub mod cli;
 pub mod config;
 pub mod fault;
+pub mod health;
+pub mod identity;
 pub mod nginx;
+pub mod probes;
+pub mod serve;
 pub mod stress;
 pub mod sys;

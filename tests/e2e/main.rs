@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(missing_docs)]
 
+mod alb;
+mod fault;
+mod imds;
+mod serve;
 mod stress;
 mod stress_manners;
 mod world;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -67,7 +68,7 @@ pub fn events(stdout: &[u8]) -> Vec<Value> {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: Receiver<String>,
+    stdout: Mutex<Receiver<String>>,
     stderr: PathBuf,
 }
 
@@ -96,7 +97,7 @@ impl Running {
         std::thread::spawn(move || {
             BufReader::new(pipe).lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
         });
-        Ok(Self { child, stdout, stderr: stderr.1 })
+        Ok(Self { child, stdout: Mutex::new(stdout), stderr: stderr.1 })
     }
 
     /// The process.
@@ -117,7 +118,8 @@ impl Running {
     /// # Errors
     /// When none comes within `limit`.
     pub fn line(&self, limit: Duration) -> anyhow::Result<Option<String>> {
-        match self.stdout.recv_timeout(limit) {
+        let stdout = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);
+        match stdout.recv_timeout(limit) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => bail!("no line within {limit:?}; stderr: {}", self.stderr()),

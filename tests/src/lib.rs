@@ -2,7 +2,11 @@
 //! instance of it has loopback addresses of its own, and what it started ends with it.
 
 pub mod agent;
+pub mod alb;
+pub mod background;
 pub mod bench;
+pub mod daemon;
 pub mod http;
+pub mod imds;
 pub mod nginx;
 pub mod place;

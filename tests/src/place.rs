@@ -27,8 +27,7 @@ impl Place {
         let dir = tempfile::Builder::new().prefix("asg-agent-").tempdir()?;
         // nginx's workers may run as another user.
         fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let [.., high, low] = std::process::id().to_be_bytes();
-        Ok(Self { dir, ip: Ipv4Addr::new(127, 1 + high % 250, low, NEXT.fetch_add(1, Ordering::Relaxed)) })
+        Ok(Self { dir, ip: address() })
     }
 
     /// The folder.
@@ -57,6 +56,12 @@ impl Place {
         under(proc.join("cwd"))
             || fs::read_dir(proc.join("fd")).is_ok_and(|fds| fds.flatten().any(|fd| under(fd.path())))
     }
+}
+
+/// A loopback address that nobody else has been given.
+pub fn address() -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 1 + high % 250, low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Drop for Place {

@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use crate::cli::{Common, Exit, Failure, exit::OrExit};
 use crate::config::{self, Asked, FileChoice, Invalid, Validate};
+use crate::{health, identity, nginx, probes, serve};
 
 const USUAL_FILE: &str = "/etc/asg-agent/agent.toml";
-const SECTIONS: [&str; 1] = ["paths"];
+const SECTIONS: [&str; 6] = ["paths", "serve", "health", "nginx", "identity", "probes"];
 
 /// All settings, valid.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -16,6 +17,16 @@ const SECTIONS: [&str; 1] = ["paths"];
 pub struct Settings {
     /// Where state is kept.
     pub paths: config::Paths,
+    /// The listeners.
+    pub serve: serve::Settings,
+    /// The verdict.
+    pub health: health::Settings,
+    /// Which nginx.
+    pub nginx: nginx::target::Settings,
+    /// The metadata service.
+    pub identity: identity::Settings,
+    /// Which probes are expected.
+    pub probes: probes::Settings,
 }
 
 impl Settings {
@@ -36,6 +47,10 @@ impl Settings {
 
 impl Validate for Settings {
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        self.serve.validate()?;
+        self.health.validate()?;
+        self.nginx.validate()?;
+        self.identity.validate()?;
+        self.probes.validate()
     }
 }

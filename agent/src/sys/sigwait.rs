@@ -1,7 +1,7 @@
 //! The signals that end a verb, waited for together with a deadline.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -48,8 +48,15 @@ impl Signals {
     }
 }
 
+impl AsFd for Signals {
+    /// Readable once a signal has arrived; for waiting for other things besides.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// The signals that this process ignores, a bit each from SIGHUP on (proc_pid_status(5)).
-fn ignored() -> io::Result<u64> {
+pub(super) fn ignored() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

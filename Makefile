@@ -1,0 +1,31 @@
+# What there is to do. Each target sets up what it needs.
+.PHONY: build demo test bench check deps
+
+build:
+	cargo build --release
+
+# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent.
+demo: deps
+	cargo build --release --workspace
+	target/release/demo
+
+# Everything that the gate runs.
+test: check
+	cargo build --workspace
+	cargo test --workspace
+
+check: deps
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	packaging/deny.sh
+	shellcheck $$(git ls-files '*.sh' .ci/run)
+
+# Ratios against the real peers in the same run; writes agent/BENCHMARKS.md.
+bench: deps
+	packaging/deps.sh stress stress-ng
+	cargo build --release --workspace
+	target/release/bench
+
+# The system packages that tests and demo need; nothing happens where they are there.
+deps:
+	packaging/deps.sh nginx shellcheck curl

@@ -1,0 +1,214 @@
+//! One connection of a client that may be hostile: a deadline for each of its phases, and a place in the register
+//! that it can lose. hyper's own header timer can't serve here, as it also runs while a kept connection is idle.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::Sleep;
+
+use super::counters::Counters;
+
+/// From the first byte of a request, or from the connection, to the end of its headers; also how long an answer may
+/// wait for a client that doesn't read. With the second that a silent connection waits in the kernel (see
+/// `front::DEFER`) a half-open client is cut after 5 s.
+const HEAD_LIMIT: Duration = Duration::from_secs(4);
+/// How long a kept connection may be idle: over the 60 s after which the load balancer closes it from its side
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>).
+const IDLE_LIMIT: Duration = Duration::from_secs(75);
+
+/// What the client is expected to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Send the rest of a request.
+    Head,
+    /// Wait: it is our turn.
+    Serving,
+    /// Whatever it likes.
+    Idle,
+}
+
+/// What a connection, its service and the register share; all on one thread.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub phase: Cell<Phase>,
+    /// Requests so far.
+    pub requests: Cell<u32>,
+    deadline: Cell<Instant>,
+    read_at: Cell<Instant>,
+}
+
+impl Life {
+    pub(super) fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            phase: Cell::new(Phase::Head),
+            requests: Cell::new(0),
+            deadline: Cell::new(now + HEAD_LIMIT),
+            read_at: Cell::new(now),
+        })
+    }
+}
+
+/// The stream with its deadlines.
+pub(super) struct Guarded {
+    stream: TcpStream,
+    life: Rc<Life>,
+    counters: Arc<Counters>,
+    /// Made when the client first lets us wait; most probes never do.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Guarded {
+    pub(super) fn new(stream: TcpStream, life: Rc<Life>, counters: Arc<Counters>) -> Self {
+        Self { stream, life, counters, timer: None }
+    }
+
+    /// Waits for the deadline; fails once it has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let deadline = self.life.deadline.get().into();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        ready!(timer.as_mut().poll(cx));
+        self.counters.timed_out.fetch_add(1, Relaxed);
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    fn written(&self) {
+        if self.life.phase.get() == Phase::Serving {
+            let now = Instant::now();
+            self.counters.took(now - self.life.read_at.get());
+            self.life.phase.set(Phase::Idle);
+            self.life.deadline.set(now + IDLE_LIMIT);
+        }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                let life = &self.life;
+                if life.phase.get() != Phase::Serving {
+                    let now = Instant::now();
+                    life.read_at.set(now);
+                    if life.phase.replace(Phase::Head) == Phase::Idle {
+                        life.deadline.set(now + HEAD_LIMIT);
+                    }
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if self.life.phase.get() != Phase::Serving => self.poll_deadline(cx).map(Err),
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Ready(result) => {
+                self.written();
+                Poll::Ready(result)
+            }
+            // The client doesn't read what it asked for; the deadline of its request goes on.
+            Poll::Pending => {
+                self.life.deadline.set(self.life.read_at.get() + HEAD_LIMIT);
+                self.poll_deadline(cx).map(Err)
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+            Poll::Ready(result) => {
+                self.written();
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                self.life.deadline.set(self.life.read_at.get() + HEAD_LIMIT);
+                self.poll_deadline(cx).map(Err)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The connections that are open, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Register {
+    open: RefCell<BTreeMap<u64, (Rc<Life>, AbortHandle)>>,
+    next: Cell<u64>,
+}
+
+impl Register {
+    pub(super) fn len(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// The number that the next connection gets.
+    pub(super) fn draw(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    pub(super) fn enter(&self, id: u64, life: Rc<Life>, task: AbortHandle) {
+        self.open.borrow_mut().insert(id, (life, task));
+    }
+
+    pub(super) fn leave(&self, id: u64) {
+        self.open.borrow_mut().remove(&id);
+    }
+
+    /// Closes the connection that has the least right to stay: the oldest that hasn't sent its request, else the
+    /// oldest that is idle. One that is being served is never closed. A probe is the newest: it stays.
+    pub(super) fn evict(&self) -> bool {
+        let victim = {
+            let open = self.open.borrow();
+            let oldest =
+                |phase| open.iter().find(|(_, (life, _))| life.phase.get() == phase).map(|(id, _)| *id);
+            oldest(Phase::Head).or_else(|| oldest(Phase::Idle))
+        };
+        victim.and_then(|id| self.open.borrow_mut().remove(&id)).map(|(_, task)| task.abort()).is_some()
+    }
+
+    /// Closes all that are idle.
+    pub(super) fn close_idle(&self) {
+        self.open.borrow_mut().retain(|_, (life, task)| {
+            let idle = life.phase.get() == Phase::Idle;
+            if idle {
+                task.abort();
+            }
+            !idle
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! From two addresses to the end: bind, start, serve, drain, stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use super::Settings;
+use super::admin::Admin;
+use super::counters::Counters;
+use super::front::{self, Front};
+use super::public::Public;
+use super::status::Sources;
+use crate::health::{self, Board, Nonce};
+use crate::sys::memory;
+use crate::{identity, nginx, probes};
+
+/// Connections to the admin listener at once.
+const ADMIN_CONNECTIONS: usize = 16;
+
+/// All that the daemon needs to know.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// `[serve]`
+    pub serve: Settings,
+    /// `[health]`
+    pub health: health::Settings,
+    /// `[nginx]`
+    pub nginx: nginx::target::Settings,
+    /// `[identity]`
+    pub identity: identity::Settings,
+    /// `[probes]`
+    pub probes: probes::Settings,
+    /// The folder of the fault record and of the place in the log.
+    pub state: PathBuf,
+}
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address can't be had.
+    #[error("{key}: cannot listen on {addr}: {source}{}", hint(source, *addr))]
+    Bind {
+        /// The setting.
+        key: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system is out of something.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn hint(source: &io::Error, addr: SocketAddr) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(" (`ss -ltnp sport = :{}` shows who does)", addr.port()),
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> ServeError {
+    move |source| ServeError::System { what, source }
+}
+
+/// Serves until a signal ends it; returns which.
+///
+/// # Errors
+/// When an address can't be had or the system is out of threads.
+pub fn run(inputs: Inputs) -> Result<i32, ServeError> {
+    let bind = |key, addr| front::bind(addr).map_err(|source| ServeError::Bind { key, addr, source });
+    let public = bind("serve.listen", inputs.serve.listen)?;
+    let admin = bind("serve.admin", inputs.serve.admin)?;
+    raise_descriptor_limit(inputs.serve.max_connections);
+    let main =
+        runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
+    LocalSet::new().block_on(&main, daemon(inputs, public, admin))
+}
+
+async fn daemon(
+    inputs: Inputs,
+    public: std::net::TcpListener,
+    admin: std::net::TcpListener,
+) -> Result<i32, ServeError> {
+    let started = Instant::now();
+    let catch = |kind| signal(kind).map_err(system("catch signals"));
+    let signals = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    let nonce = Nonce::draw();
+    let watcher =
+        probes::watcher::start(inputs.probes, &inputs.state).map_err(system("watch the access log"))?;
+    let (board, mut report) = health::start(health::Inputs {
+        settings: inputs.health,
+        nginx: inputs.nginx,
+        state: inputs.state,
+        drain_on: inputs.identity.drain_on.clone(),
+        identity: identity::watch(inputs.identity),
+        nonce: nonce.clone(),
+    })
+    .map_err(system("start the samplers"))?;
+
+    let counters = Arc::new(Counters::default());
+    let (stop, stopped) = watch::channel(false);
+    let listen = public.local_addr().map_err(system("ask for the own address"))?;
+    let front = Front {
+        service: Public::new(board.clone(), nonce, watcher.direct()),
+        max_connections: inputs.serve.max_connections,
+        counters: counters.clone(),
+        realtime: inputs.serve.realtime,
+    };
+    let serving =
+        spawn_serving(public, front, stopped.clone()).map_err(system("start the serving thread"))?;
+    let sources = Sources {
+        started,
+        listen,
+        board: board.clone(),
+        report: report.clone(),
+        probes: watcher.snapshots(),
+        counters,
+    };
+    let admin_addr = admin.local_addr().map_err(system("ask for the own address"))?;
+    let admin = TcpListener::from_std(admin).map_err(system("register the admin listener"))?;
+    let admin_front = Front {
+        service: Admin::new(Arc::new(sources)),
+        max_connections: ADMIN_CONNECTIONS,
+        counters: Arc::default(),
+        realtime: false,
+    };
+    let admin = tokio::task::spawn_local(front::serve(admin, admin_front, stopped));
+
+    let _ = report.changed().await; // the first sample: before it there is no verdict to be ready with
+    tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    memory::release_code();
+    let ended_by = until_signal(signals, &board, inputs.serve.drain.0).await;
+
+    stop.send_replace(true);
+    let _ = tokio::task::spawn_blocking(move || serving.join()).await;
+    let _ = admin.await;
+    Ok(ended_by)
+}
+
+/// The thread that answers probes, and does nothing else.
+fn spawn_serving(
+    listener: std::net::TcpListener,
+    front: Front<Public>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<thread::JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("serve".into()).spawn(move || {
+        LocalSet::new().block_on(&runtime, async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => front::serve(listener, front, stop).await,
+                Err(e) => tracing::error!("cannot serve: {e}"),
+            }
+        });
+    })
+}
+
+/// Feeds the watchdog while the samples are fresh, until a signal. SIGTERM drains first: 503 at once, and serving
+/// goes on for `drain` or until another signal.
+async fn until_signal(signals: (Signal, Signal), board: &Board, drain: Duration) -> i32 {
+    let (mut terminate, mut interrupt) = signals;
+    let watchdog = sd_notify::watchdog_enabled();
+    let mut feed = watchdog.map(|limit| tokio::time::interval(limit / 2));
+    loop {
+        let due = async {
+            match &mut feed {
+                Some(feed) => feed.tick().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = due => if board.is_fresh(Instant::now()) {
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            },
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => {
+                board.drain();
+                return libc::SIGINT;
+            }
+        }
+    }
+    board.drain();
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tracing::info!("SIGTERM: /health says 503 for {} ms, then the end", drain.as_millis());
+    tokio::select! {
+        () = tokio::time::sleep(drain) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    libc::SIGTERM
+}
+
+/// Every connection takes a descriptor; the usual soft limit is 1024.
+fn raise_descriptor_limit(connections: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = connections as u64 + 64;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < wanted
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    }
+}

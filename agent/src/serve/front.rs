@@ -1,0 +1,234 @@
+//! The accept loop: hands connections to hyper and bounds what clients can take from us.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Guarded, Life, Phase, Register};
+use super::counters::Counters;
+use super::flood::{Flood, WINDOW};
+use crate::sys::sched::{self, Policy};
+use crate::sys::socket::defer_accept;
+
+/// A silent connection waits in the kernel for about this long, and one whose request is already there costs one
+/// wake-up less (TCP_DEFER_ACCEPT, tcp(7)).
+pub(super) const DEFER: Duration = Duration::from_secs(1);
+/// Connections that wait for the accept loop.
+const BACKLOG: u32 = 1024;
+/// After so many requests a connection is closed, so that no client holds on for ever.
+const MAX_REQUESTS: u32 = 1000;
+/// Headers of a request; hyper takes no less room than 8 KiB for them.
+const MAX_HEADERS: usize = 64;
+const MAX_HEAD_BYTES: usize = 8 << 10;
+/// New connections a second while there is a flood, in portions of a tenth of a second.
+const FLOOD_ACCEPTS: u32 = 2000;
+/// How long the last answers may take once no new connection is taken.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Binds an address as the listeners want it.
+///
+/// # Errors
+/// When the address is in use, foreign, or not permitted.
+pub(super) fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &addr)?;
+    let _ = defer_accept(&socket, DEFER); // a saving, not a need
+    listen(&socket, BACKLOG as i32)?;
+    Ok(socket.into())
+}
+
+/// What one listener serves and within which bounds.
+pub(super) struct Front<S> {
+    pub service: S,
+    pub max_connections: usize,
+    pub counters: Arc<Counters>,
+    /// Real-time priority, and giving it up in a flood.
+    pub realtime: bool,
+}
+
+/// Something that answers a request of a peer.
+pub(super) trait Answering: Clone + 'static {
+    fn answer(
+        &self,
+        peer: IpAddr,
+        request: Request<hyper::body::Incoming>,
+    ) -> impl Future<Output = Response> + 'static;
+    /// Whether kept connections shall end with their next answer.
+    fn is_closing(&self) -> bool;
+}
+
+/// What the connections of one thread share.
+struct Shared<S> {
+    front: Front<S>,
+    register: Register,
+    flood: RefCell<Flood>,
+}
+
+/// Serves until `stop` turns true, then finishes what is in flight. Runs in a `LocalSet`.
+pub(super) async fn serve<S: Answering>(
+    listener: TcpListener,
+    front: Front<S>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let flood = RefCell::new(Flood::new(Instant::now(), thread_cpu()));
+    let shared = Rc::new(Shared { front, register: Register::default(), flood });
+    if shared.front.realtime {
+        shared.set_realtime(true);
+    }
+    let mut portion = FLOOD_ACCEPTS / 10;
+    loop {
+        let flooded = shared.flood.borrow().is_on();
+        tokio::select! {
+            accepted = listener.accept(), if !flooded || portion > 0 => match accepted {
+                Ok((stream, peer)) => {
+                    portion = portion.saturating_sub(1);
+                    shared.measure();
+                    shared.clone().take(stream, peer);
+                }
+                // Out of descriptors: make room, and let the tasks run that close them.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
+                    tracing::warn!("cannot take a connection: {e}");
+                    shared.register.evict();
+                    sleep(Duration::from_millis(10)).await;
+                }
+                // The client was gone before we came.
+                Err(_) => {}
+            },
+            () = sleep(WINDOW), if flooded => {
+                portion = FLOOD_ACCEPTS / 10;
+                shared.measure();
+            }
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    drop(listener);
+    let _ = timeout(LAST_ANSWERS, async {
+        loop {
+            shared.register.close_idle();
+            if shared.register.len() == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+impl<S: Answering> Shared<S> {
+    fn take(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let counters = &self.front.counters;
+        counters.accepted.fetch_add(1, Relaxed);
+        if self.register.len() >= self.front.max_connections {
+            if !self.register.evict() {
+                return; // every one is being served: the newest has to try again
+            }
+            counters.evicted.fetch_add(1, Relaxed);
+        }
+        let id = self.register.draw();
+        let life = Life::new(Instant::now());
+        let peer = peer.ip().to_canonical();
+        let task = tokio::task::spawn_local(self.clone().connection(stream, peer, id, life.clone()));
+        self.register.enter(id, life, task.abort_handle());
+    }
+
+    async fn connection(self: Rc<Self>, stream: TcpStream, peer: IpAddr, id: u64, life: Rc<Life>) {
+        let _place = Place { shared: &self, id };
+        self.front.counters.open.fetch_add(1, Relaxed);
+        let guarded = Guarded::new(stream, life.clone(), self.front.counters.clone());
+        let service = service_fn(|request| {
+            life.phase.set(Phase::Serving);
+            life.requests.set(life.requests.get() + 1);
+            self.measure();
+            let answer = self.front.service.answer(peer, request);
+            let (life, shared) = (&life, &self);
+            async move {
+                let mut answer = answer.await;
+                shared.front.counters.answered(answer.status().as_u16());
+                if shared.is_last(life) {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        // An error is the client's: it left, was too slow, or sent no HTTP (and was told so).
+        let _ = http1::Builder::new()
+            .half_close(true)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(guarded), service)
+            .await;
+    }
+
+    /// Whether a connection ends with the answer that it gets now.
+    fn is_last(&self, life: &Life) -> bool {
+        life.requests.get() >= MAX_REQUESTS || self.flood.borrow().is_on() || self.front.service.is_closing()
+    }
+
+    /// Looks whether a flood began or ended.
+    fn measure(&self) {
+        let now = Instant::now();
+        let mut flood = self.flood.borrow_mut();
+        if !flood.is_due(now) {
+            return;
+        }
+        if let Some(began) = flood.measure(now, thread_cpu()) {
+            if began {
+                self.front.counters.floods.fetch_add(1, Relaxed);
+                tracing::warn!("a flood of requests: bounded, at normal priority, until it is over");
+            } else {
+                tracing::info!("the flood is over");
+            }
+            if self.front.realtime {
+                self.set_realtime(!began);
+            }
+        }
+    }
+
+    fn set_realtime(&self, on: bool) {
+        let policy = if on { Policy::RealTime } else { Policy::Normal };
+        match sched::set_current_thread(policy) {
+            Ok(()) => self.front.counters.realtime.store(on, Relaxed),
+            Err(e) if on => {
+                self.front.counters.realtime.store(false, Relaxed);
+                tracing::warn!("no real-time priority ({e}): a busy machine may delay the answers to probes");
+            }
+            Err(e) => tracing::error!("cannot give up real-time priority: {e}"),
+        }
+    }
+}
+
+/// A connection's place in the register, given back however it ends.
+struct Place<'a, S: Answering> {
+    shared: &'a Shared<S>,
+    id: u64,
+}
+
+impl<S: Answering> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        self.shared.register.leave(self.id);
+        self.shared.front.counters.open.fetch_sub(1, Relaxed);
+    }
+}
+
+fn thread_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,159 @@
+//! `/metrics`: the same for Prometheus (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::counters::BOUNDS_US;
+use super::status::Sources;
+use crate::health::Status;
+
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A text being written.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP asg_agent_{name} {help}\n# TYPE asg_agent_{name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let _ = write!(self.0, "asg_agent_{name}");
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{label}=\"{escaped}\"", if index == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+}
+
+/// All metrics at this moment.
+pub(super) fn text(sources: &Sources) -> String {
+    let mut out = Text(String::with_capacity(4096));
+    let now = Instant::now();
+    let report = sources.report.borrow().clone();
+
+    out.family("build_info", "gauge", "Version of the agent.");
+    out.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.single("healthy", "gauge", "Whether /health says 200.", u8::from(sources.is_healthy()));
+    out.single(
+        "fresh",
+        "gauge",
+        "Whether the samplers have published lately.",
+        u8::from(sources.board.is_fresh(now)),
+    );
+    out.single("draining", "gauge", "Whether the agent is ending.", u8::from(sources.board.is_draining()));
+    out.family("check_failing", "gauge", "1 where the check makes the target unhealthy, 0.5 where it warns.");
+    for check in &report.checks {
+        let value = match check.status {
+            Status::Fail => 1.0,
+            Status::Warn => 0.5,
+            Status::Pass | Status::Absent => 0.0,
+        };
+        out.sample("check_failing", &[("check", check.name)], value);
+    }
+    out.family("check_age_seconds", "gauge", "Time since the check was made.");
+    for check in &report.checks {
+        let age = now.saturating_duration_since(check.at).as_secs_f64();
+        out.sample("check_age_seconds", &[("check", check.name)], age);
+    }
+    if let Some(up) = report.nginx_up {
+        out.single("nginx_up", "gauge", "Whether nginx answers.", u8::from(up));
+    }
+    out.family("fault_active", "gauge", "Whether a simulated failure is on.");
+    match report.fault {
+        Some(fault) => {
+            out.sample("fault_active", &[("mode", fault.mode.name())], 1);
+            let help = "Whether the fault is past its deadline and waits for recovery.";
+            out.single("fault_overdue", "gauge", help, u8::from(fault.overdue));
+        }
+        None => out.sample("fault_active", &[("mode", "none")], 0),
+    }
+    if let Some(cpu) = report.host.and_then(|host| host.cpu) {
+        out.single(
+            "cpu_busy_ratio",
+            "gauge",
+            "CPU time used, of all CPUs, as CloudWatch counts it.",
+            cpu.busy_pct / 100.0,
+        );
+        out.single(
+            "cpu_steal_ratio",
+            "gauge",
+            "CPU time that the hypervisor withheld.",
+            cpu.steal_pct / 100.0,
+        );
+    }
+    probes(&mut out, sources);
+    listener(&mut out, sources);
+    out.0
+}
+
+fn probes(out: &mut Text, sources: &Sources) {
+    let seen = sources.probes.borrow().clone();
+    let help = "Whether the load balancer's probes come in their rhythm.";
+    out.single("probes_confirmed", "gauge", help, u8::from(seen.confirmed));
+    let nodes: Vec<_> = seen.nodes.iter().map(|node| (node.node.to_string(), node)).collect();
+    out.family("probes_total", "counter", "Probes by load-balancer node.");
+    for (address, node) in &nodes {
+        out.sample("probes_total", &[("node", address)], node.probes);
+    }
+    out.family("probes_missed_total", "counter", "Probes that did not come, by node.");
+    for (address, node) in &nodes {
+        out.sample("probes_missed_total", &[("node", address)], node.missed);
+    }
+    out.single("probes_log_gaps_total", "counter", "Times that log lines may have been lost.", seen.gaps);
+    out.single("probes_spoofed_total", "counter", "Lines that only pretend to be probes.", seen.spoofed);
+}
+
+fn listener(out: &mut Text, sources: &Sources) {
+    let counters = &sources.counters;
+    out.family("requests_total", "counter", "Answers of the public listener by status.");
+    for (code, count) in counters.by_code() {
+        out.sample("requests_total", &[("code", &code)], count);
+    }
+    let help = "Time from a request read to its answer written.";
+    out.family("request_duration_seconds", "histogram", help);
+    let (buckets, sum) = counters.latencies();
+    let mut total = 0;
+    for (index, count) in buckets.iter().enumerate() {
+        total += count;
+        let bound = BOUNDS_US.get(index).map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
+        out.sample("request_duration_seconds_bucket", &[("le", &bound)], total);
+    }
+    out.sample("request_duration_seconds_sum", &[], sum);
+    out.sample("request_duration_seconds_count", &[], total);
+    for (name, kind, help, counter) in [
+        ("connections_open", "gauge", "Connections open now.", &counters.open),
+        ("connections_accepted_total", "counter", "Connections taken.", &counters.accepted),
+        ("connections_evicted_total", "counter", "Connections closed to make room.", &counters.evicted),
+        (
+            "connections_timed_out_total",
+            "counter",
+            "Connections of clients that were too slow.",
+            &counters.timed_out,
+        ),
+        ("floods_total", "counter", "Floods at the public listener.", &counters.floods),
+    ] {
+        out.single(name, kind, help, counter.load(Relaxed));
+    }
+    let realtime = u8::from(counters.realtime.load(Relaxed));
+    out.single("realtime", "gauge", "Whether the serving thread has real-time priority.", realtime);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut out = Text(String::new());
+        out.sample("x", &[("a", "b\"c\\d\ne"), ("f", "g")], 1);
+        assert_eq!(out.0, "asg_agent_x{a=\"b\\\"c\\\\d\\ne\",f=\"g\"} 1\n");
+    }
+}

@@ -1,0 +1,94 @@
+//! The public listener: `/health`, and nothing else. A probe is answered from the board.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_service::Service;
+
+use super::front::Answering;
+use crate::health::{Board, CHECK_HEADER, Nonce};
+use crate::probes::watcher::Direct;
+use crate::sys::clock;
+
+/// The public service.
+#[derive(Clone)]
+pub(super) struct Public {
+    router: Router,
+    board: Arc<Board>,
+    probes: Direct,
+}
+
+struct Health {
+    board: Arc<Board>,
+    nonce: Nonce,
+}
+
+impl Public {
+    pub(super) fn new(board: Arc<Board>, nonce: Nonce, probes: Direct) -> Self {
+        let state = Arc::new(Health { board: board.clone(), nonce });
+        Self { router: Router::new().route("/health", get(health)).with_state(state), board, probes }
+    }
+}
+
+async fn health(State(state): State<Arc<Health>>, headers: HeaderMap) -> Response {
+    // Our own check of nginx, which led back to us: nginx answers, and that is all it asks. Saying 503 here would
+    // make the verdict depend on itself.
+    if headers.get(CHECK_HEADER).is_some_and(|nonce| nonce.as_bytes() == state.nonce.as_str().as_bytes()) {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let decision = state.board.decide(Instant::now(), clock::since_boot);
+    if let Some(delay) = decision.delay {
+        tokio::time::sleep(delay).await;
+    }
+    let answer = decision.answer;
+    let mut response = Response::new(answer.body.into());
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response
+}
+
+/// The load balancer's probes say who they are
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
+fn is_probe(request: &Request<hyper::body::Incoming>) -> bool {
+    let agent = request.headers().get(header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"ELB-HealthChecker/"))
+}
+
+/// Whether a request comes from this machine: nginx handing on a probe that it has logged itself. An address that a
+/// socket can be bound to is ours; of loopback only the usual address, as a load balancer may be simulated there.
+fn is_this_machine(peer: IpAddr) -> bool {
+    match peer {
+        IpAddr::V4(ip) if ip.is_loopback() => ip == Ipv4Addr::LOCALHOST,
+        ip => UdpSocket::bind((ip, 0)).is_ok(),
+    }
+}
+
+impl Answering for Public {
+    fn answer(
+        &self,
+        peer: IpAddr,
+        request: Request<hyper::body::Incoming>,
+    ) -> impl Future<Output = Response> + 'static {
+        let mut router = self.router.clone();
+        let probe = is_probe(&request).then(|| (self.probes.clone(), request.uri().path().to_owned()));
+        async move {
+            let response = router.call(request).await.unwrap_or_else(|never| match never {});
+            if let Some((probes, path)) = probe
+                && !is_this_machine(peer)
+            {
+                probes.seen(peer, &path, response.status().as_u16());
+            }
+            response
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.board.is_draining()
+    }
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the commands named (as packages of the distribution) that are missing, or says what to install.
+set -euo pipefail
+
+# The package that brings a command, where its name differs.
+package() {
+    case "$1:$2" in
+        nginx:apt-get) echo nginx-light ;;
+        nginx:*) echo nginx ;;
+        shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# nginx lies in sbin, which isn't on everybody's path.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+missing=()
+for command in "$@"; do
+    command -v "$command" >/dev/null 2>&1 || missing+=("$command")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+manager=
+for candidate in apt-get dnf yum; do
+    if command -v "$candidate" >/dev/null 2>&1; then
+        manager=$candidate
+        break
+    fi
+done
+packages=()
+for command in "${missing[@]}"; do
+    packages+=("$(package "$command" "$manager")")
+done
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=(sudo -n)
+fi
+if [ -z "$manager" ] || { [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; }; then
+    echo "Missing: ${missing[*]}. Installing is not permitted here; as root: ${manager:-your package manager} install ${packages[*]}" >&2
+    exit 1
+fi
+echo "Installing ${packages[*]} with $manager" >&2
+if [ "$manager" = apt-get ]; then
+    # A package that starts a service must not: the tests start their own nginx.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod +x "$policy"
+        # shellcheck disable=SC2064 # the value of now is meant
+        trap "${as_root[*]} rm -f $policy" EXIT
+    fi
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+else
+    "${as_root[@]}" "$manager" install -y -q "${packages[@]}"
+fi

@@ -1,0 +1,8 @@
+//! `agent serve`: what it answers, whom it cuts off, when it changes its mind, how it starts and ends.
+
+mod answers;
+mod checks;
+mod identity;
+mod life;
+mod limits;
+mod settings;
