@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use world::agent::{Running, command, events, run};
+use world::daemon::Daemon;
 use world::place::{Place, wait_until};
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -279,4 +280,25 @@ fn the_notices_and_the_alarm_are_told_before_the_run() {
     assert_eq!((&alarm["host_needs_pct"], &alarm["fires"]), (&120.0.into(), &Value::Null));
     let wrong = run(&place, &["stress", "--alarm", "0"]).unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn the_daemon_shows_a_running_stress_and_forgets_it_with_its_process() {
+    let place = Place::new().unwrap();
+    let daemon = Daemon::start(&place, &["--no-nginx"]).unwrap();
+    assert_eq!(daemon.status().unwrap()["stress"], serde_json::json!([]));
+    let stress = Running::start(
+        &place,
+        &["stress", "--json", "--target", "5", "--secs", "50", "--priority", "normal"],
+    );
+    let stress = stress.unwrap();
+    stress.event("started", SOON).unwrap();
+    let shown = &daemon.status().unwrap()["stress"][0];
+    assert_eq!((&shown["pid"], &shown["target_pct"]), (&stress.pid().into(), &5.0.into()), "{shown}");
+    assert!((1..=50_000).contains(&shown["remaining_ms"].as_i64().unwrap()), "{shown}");
+    assert_eq!(daemon.metric("asg_agent_stress_active").unwrap(), 1.0);
+    assert_eq!(daemon.metric("asg_agent_stress_target_ratio").unwrap(), 0.05);
+    stress.end(Signal::SIGKILL).unwrap();
+    assert_eq!(daemon.status().unwrap()["stress"], serde_json::json!([]));
+    assert_eq!(daemon.metric("asg_agent_stress_active").unwrap(), 0.0);
 }

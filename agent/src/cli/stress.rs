@@ -12,6 +12,7 @@ use super::output::Output;
 use super::stress_view::View;
 use super::{Common, Exit, Failure, Settings};
 use crate::config::parse_duration;
+use crate::identity;
 use crate::stress::alarm::Alarm;
 use crate::stress::allowed::Allowed;
 use crate::stress::curve::Curve;
@@ -22,6 +23,9 @@ use crate::sys::sigwait::Signals;
 
 /// A day of seconds and percentages fits.
 const MAX_PROFILE_BYTES: u64 = 4 << 20;
+
+/// How long the metadata service may take; it is asked once.
+const IMDS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Load the CPUs, and see what CloudWatch will read
 ///
@@ -128,6 +132,7 @@ impl Args {
         let allowed = Allowed::now().context("cannot tell which CPUs may be used")?;
         let plan = self.wish()?.plan(allowed.workers()).or_exit(Exit::Usage)?;
         let alarm = self.alarm()?;
+        let identity = settings.identity;
         let mut out = Output::new(common.json);
         let mut view = View::new(&plan, &allowed, alarm);
         let setting = Setting {
@@ -135,7 +140,7 @@ impl Args {
             quota: allowed.quota.clone(),
             run_dir: &settings.paths.run,
             who: who(),
-            instance_type: Arc::new(|| None),
+            instance_type: Arc::new(move || instance_type(identity.clone())),
             signals: &signals,
         };
         let outcome =
@@ -180,6 +185,18 @@ fn profile(path: &Path) -> anyhow::Result<Curve> {
     };
     read.with_context(|| format!("cannot read the profile {name}"))?;
     Curve::parse(&text).with_context(|| format!("profile {name}"))
+}
+
+/// The instance's type. Asked on a thread of its own, and only once the hypervisor withholds time: no run needs a
+/// runtime before.
+fn instance_type(settings: identity::Settings) -> Option<String> {
+    let ask = async {
+        let mut identity = identity::watch(settings);
+        let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
+        let now = tokio::time::timeout(IMDS_LIMIT, known).await.ok()?.ok()?.clone();
+        (now.source == identity::Source::Imds).then_some(now.kind)
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?.block_on(ask)
 }
 
 /// Who started this, as far as the environment and the user database tell.
