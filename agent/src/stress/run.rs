@@ -18,6 +18,7 @@ use super::record::{RecordError, Running};
 use super::worker::Crew;
 use crate::sys::cgroup::Quota;
 use crate::sys::clock::since_boot;
+use crate::sys::memory::release_code;
 use crate::sys::sigwait::Signals;
 
 /// Every how many frames the closed loop looks at the host: 18 times a second.
@@ -142,6 +143,7 @@ pub fn run(
     let mut run =
         Run { plan, crew, manners, stat, hints, signals: setting.signals, last, last_used: 0.0, minutes };
     tell(Event::Started { host_cpus, manners: describe, unrecorded: record.as_ref().err().cloned() });
+    release_code();
     let ended = run.until(deadline, tell);
     let worker_secs = run.crew.cpu_secs();
     let elapsed = run.crew.started().elapsed();

@@ -6,6 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::place::wait_until;
+
 /// A tool under measurement: its own process group, killed with its children when dropped.
 #[derive(Debug)]
 pub struct Tool {
@@ -45,8 +50,15 @@ impl Tool {
 
 impl Drop for Tool {
     fn drop(&mut self) {
-        for pid in self.family() {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+        // Ended first, so that it cleans up after itself (ours its cgroup); killed if it doesn't. What it leaves, too.
+        let family = self.family();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
+            wait_until(Duration::from_secs(1), || !matches!(self.child.try_wait(), Ok(None)));
+        }
+        let _ = self.child.kill();
+        for pid in family.into_iter().skip(1) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _ = self.child.wait();
     }
