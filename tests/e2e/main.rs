@@ -8,4 +8,5 @@ mod fault;
 mod imds;
 mod serve;
 mod stress;
+mod stress_manners;
 mod world;

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use world::agent::{Running, command, events, run};
+use world::daemon::Daemon;
 use world::place::{Place, wait_until};
 
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// CPU seconds of all threads of a process.
 fn cpu_secs(pid: i32) -> f64 {
@@ -69,7 +70,7 @@ fn people_get_progress_on_stderr_and_the_summary_on_stdout() {
     let place = Place::new().unwrap();
     let output = run(&place, &["stress", "-c", "1", "-t", "1", "-l", "20"]).unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(stderr.starts_with("1 worker at 20 % of a CPU each for 1s"), "{stderr}");
+    assert!(stderr.starts_with("1 worker at 20 % of a CPU for 1s, yielding "), "{stderr}");
     assert!(stdout.contains("asked 20.0 %") && stdout.contains("What CloudWatch reads"), "{stdout}");
 }
 
@@ -84,15 +85,39 @@ fn each_signal_ends_it_at_once_with_its_code_and_the_summary() {
     }
 }
 
+/// Whether it ended by SIGTERM, by its own exit or before it could block the signal.
+fn is_terminated(status: std::process::ExitStatus) -> bool {
+    status.code() == Some(143) || std::os::unix::process::ExitStatusExt::signal(&status) == Some(15)
+}
+
 #[test]
-fn a_signal_in_the_first_moment_ends_it_too() {
+fn a_signal_in_the_first_moments_ends_it_too() {
     let place = Place::new().unwrap();
     for delay_us in [0, 300, 1000, 3000, 10_000] {
-        let stress = Running::start(&place, &["stress", "--json", "--cpu", "1", "--secs", "60"]).unwrap();
+        let stress = Running::start(&place, &["stress", "--cpu", "1", "--secs", "60"]).unwrap();
         std::thread::sleep(Duration::from_micros(delay_us));
         let status = stress.end(Signal::SIGTERM).unwrap();
-        let by_default = std::os::unix::process::ExitStatusExt::signal(&status) == Some(15);
-        assert!(status.code() == Some(143) || by_default, "{status:?}");
+        assert!(is_terminated(status), "{status:?}");
+    }
+}
+
+#[test]
+fn a_signal_while_a_target_or_a_ramp_is_held_or_at_the_deadline_ends_it_too() {
+    let place = Place::new().unwrap();
+    for args in [["--target", "30"], ["--ramp", "50s"], ["--cpu", "70"]] {
+        let stress =
+            Running::start(&place, &[&["stress", "--json", "--secs", "60"], &args[..]].concat()).unwrap();
+        stress.event("started", SOON).unwrap();
+        assert!(is_terminated(stress.end(Signal::SIGTERM).unwrap()));
+    }
+    for late_ms in [-3, -1, 0, 1, 3] {
+        let mut stress =
+            Running::start(&place, &["stress", "--json", "--secs", "100ms", "--load", "5"]).unwrap();
+        stress.event("started", SOON).unwrap();
+        std::thread::sleep(Duration::from_millis(100_u64.saturating_add_signed(late_ms)));
+        let _ = stress.signal(Signal::SIGTERM);
+        let status = stress.wait(SOON).unwrap();
+        assert!(is_terminated(status) || matches!(status.code(), Some(0 | 1)), "{status:?}");
     }
 }
 
@@ -114,7 +139,7 @@ fn nohup_is_honoured() {
 #[test]
 fn a_kill_leaves_no_worker() {
     let place = Place::new().unwrap();
-    let mut stress = burning(&place, &["--cpu", "4", "--secs", "60"]);
+    let mut stress = burning(&place, &["--cpu", "4", "--secs", "60", "--priority", "normal"]);
     let pid = stress.pid();
     assert_eq!(
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap(),
@@ -186,4 +211,94 @@ fn a_profile_comes_from_stdin_and_a_bad_line_is_named_by_number() {
         (9.99..11.0).contains(&requested),
         "the mean from 0 to 20, and some more when the end came late: {summary}"
     );
+}
+
+#[test]
+fn a_run_is_on_record_until_it_ends_however_it_ends() {
+    let place = Place::new().unwrap();
+    let folder = place.join("run/stress");
+    let records = || {
+        fs::read_dir(&folder).map_or(0, |all| {
+            all.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json")).count()
+        })
+    };
+    let stress = Running::start(&place, &["stress", "--json", "--target", "5", "--secs", "50"]).unwrap();
+    stress.event("started", SOON).unwrap();
+    let text = fs::read_to_string(folder.join(format!("{}.json", stress.pid()))).unwrap();
+    let record: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&record["pid"], &record["target_pct"]), (&stress.pid().into(), &5.0.into()));
+    assert!(!record["who"].as_str().unwrap().is_empty());
+    stress.end(Signal::SIGINT).unwrap();
+    assert_eq!(records(), 0);
+}
+
+#[test]
+fn a_target_that_others_exceed_gets_nothing_and_says_so() {
+    let place = Place::new().unwrap();
+    let cpus = std::thread::available_parallelism().unwrap().to_string();
+    let _others = burning(&place, &["--cpu", &cpus, "--load", "60", "--secs", "60", "--priority", "normal"]);
+    let mut held = Running::start(&place, &["stress", "--json", "--target", "10", "--secs", "2"]).unwrap();
+    held.event("started", SOON).unwrap();
+    assert!(wait_until(SOON, || cpu_secs(held.pid()) > 0.0));
+    let got = share(held.pid(), 1.0);
+    let summary = summary(&held);
+    assert!(got < 0.1, "{got} of a CPU was added; {summary}");
+    assert_eq!(summary["reason"], "others kept the host busier than the target");
+    assert_eq!(held.wait(SOON).unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_closed_terminal_ends_it() {
+    let place = Place::new().unwrap();
+    let mut script = std::process::Command::new("script");
+    let line = format!("exec {} stress --cpu 1 --secs 60 --load 20", world::agent::binary().display());
+    script.args(["-q", "-c", &line, "/dev/null"]).current_dir(place.path()).stdin(Stdio::null());
+    script.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let terminal = Running::spawn(&place, script).unwrap();
+    let child = || {
+        let path = format!("/proc/{0}/task/{0}/children", terminal.pid());
+        fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse::<i32>().ok()
+    };
+    assert!(wait_until(SOON, || child().is_some_and(|pid| cpu_secs(pid) > 0.02)));
+    let stress = child().unwrap();
+    terminal.end(Signal::SIGKILL).unwrap();
+    assert!(wait_until(SOON, || !fs::exists(format!("/proc/{stress}/exe")).unwrap_or(false)));
+}
+
+#[test]
+fn the_notices_and_the_alarm_are_told_before_the_run() {
+    let place = Place::new().unwrap();
+    let args = ["stress", "--load", "5", "--secs", "300ms", "--alarm", "40", "--fleet", "2", "--json"];
+    let output = run(&place, &args).unwrap();
+    let all = events(&output.stdout);
+    let notices = all[0]["notices"].to_string();
+    assert!(
+        notices.contains("too short to scale out") && notices.contains("above 120.0 % on this host"),
+        "{notices}"
+    );
+    let alarm = &all.last().unwrap()["alarm"];
+    assert_eq!((&alarm["host_needs_pct"], &alarm["fires"]), (&120.0.into(), &Value::Null));
+    let wrong = run(&place, &["stress", "--alarm", "0"]).unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn the_daemon_shows_a_running_stress_and_forgets_it_with_its_process() {
+    let place = Place::new().unwrap();
+    let daemon = Daemon::start(&place, &["--no-nginx"]).unwrap();
+    assert_eq!(daemon.status().unwrap()["stress"], serde_json::json!([]));
+    let stress = Running::start(
+        &place,
+        &["stress", "--json", "--target", "5", "--secs", "50", "--priority", "normal"],
+    );
+    let stress = stress.unwrap();
+    stress.event("started", SOON).unwrap();
+    let shown = &daemon.status().unwrap()["stress"][0];
+    assert_eq!((&shown["pid"], &shown["target_pct"]), (&stress.pid().into(), &5.0.into()), "{shown}");
+    assert!((1..=50_000).contains(&shown["remaining_ms"].as_i64().unwrap()), "{shown}");
+    assert_eq!(daemon.metric("asg_agent_stress_active").unwrap(), 1.0);
+    assert_eq!(daemon.metric("asg_agent_stress_target_ratio").unwrap(), 0.05);
+    stress.end(Signal::SIGKILL).unwrap();
+    assert_eq!(daemon.status().unwrap()["stress"], serde_json::json!([]));
+    assert_eq!(daemon.metric("asg_agent_stress_active").unwrap(), 0.0);
 }

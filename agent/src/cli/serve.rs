@@ -61,6 +61,7 @@ impl Args {
             identity: settings.identity,
             probes: settings.probes,
             state: settings.paths.state,
+            run: settings.paths.run,
         })
         .or_exit(Exit::Usage)?;
         Ok(if ended_by == libc::SIGTERM { Exit::Done } else { Exit::Signal(ended_by) })

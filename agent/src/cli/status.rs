@@ -102,6 +102,17 @@ fn people(status: &Value) -> Vec<String> {
             true => format!("fault     {mode} is past its deadline: `agent recover` as root ends it"),
         });
     }
+    for stress in status["stress"].as_array().into_iter().flatten() {
+        let what = match (stress["target_pct"].as_f64(), stress["load_pct"].as_f64()) {
+            (Some(target), _) => format!("holds the host at {target} %"),
+            (None, load) => format!("{} × {} % of a CPU", stress["workers"], load.unwrap_or(100.0)),
+        };
+        let left = match stress["remaining_ms"].as_f64() {
+            Some(ms) => format!("for another {:.0} s", ms / 1e3),
+            None => "until interrupted".to_owned(),
+        };
+        lines.push(format!("stress    {what} {left}, started by {}", text(&stress["who"])));
+    }
     let cpu = &status["cpu"];
     if !cpu["busy_pct"].is_null() {
         let (busy, steal) = (number(&cpu["busy_pct"]), number(&cpu["steal_pct"]));

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -9,17 +10,22 @@ use anyhow::{Context, anyhow};
 use super::exit::OrExit;
 use super::output::Output;
 use super::stress_view::View;
-use super::{Common, Exit, Failure};
+use super::{Common, Exit, Failure, Settings};
 use crate::config::parse_duration;
-use crate::stress::allowed;
+use crate::identity;
+use crate::stress::alarm::Alarm;
+use crate::stress::allowed::Allowed;
 use crate::stress::curve::Curve;
 use crate::stress::plan::{Priority, Wish, Workers};
-use crate::stress::run::{Ended, run};
-use crate::stress::summary::{Hindrances, Summary};
+use crate::stress::run::{Ended, Setting, run};
+use crate::stress::summary::Summary;
 use crate::sys::sigwait::Signals;
 
 /// A day of seconds and percentages fits.
 const MAX_PROFILE_BYTES: u64 = 4 << 20;
+
+/// How long the metadata service may take; it is asked once.
+const IMDS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Load the CPUs, and see what CloudWatch will read
 ///
@@ -55,6 +61,12 @@ pub(super) struct Args {
     /// idle: everything else comes first; normal: a noisy neighbour
     #[arg(long, value_enum, default_value = "idle")]
     priority: Priority,
+    /// The scaling policy's target: tells in which minute its scale-out alarm would fire
+    #[arg(long, value_name = "PCT", value_parser = percent)]
+    alarm: Option<f64>,
+    /// With --alarm: this many other instances in the group, all idle
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "alarm", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    fleet: u32,
     #[command(flatten)]
     foreign: Foreign,
 }
@@ -116,22 +128,39 @@ impl Args {
         }
         // Before anything starts: a signal from now on ends the run with its summary.
         let signals = Signals::block().context("cannot wait for signals")?;
-        let cpus = allowed::cpus().context("cannot tell which CPUs may be used")?;
-        let allowed = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
-        let plan = self.wish()?.plan(allowed).or_exit(Exit::Usage)?;
+        let settings = Settings::load(common, Vec::new())?;
+        let allowed = Allowed::now().context("cannot tell which CPUs may be used")?;
+        let plan = self.wish()?.plan(allowed.workers()).or_exit(Exit::Usage)?;
+        let alarm = self.alarm()?;
+        let identity = settings.identity;
         let mut out = Output::new(common.json);
-        let mut view = View::new(&plan);
-        view.started(&mut out);
+        let mut view = View::new(&plan, &allowed, alarm);
+        let setting = Setting {
+            cpus: &allowed.cpus,
+            quota: allowed.quota.clone(),
+            run_dir: &settings.paths.run,
+            who: who(),
+            instance_type: Arc::new(move || instance_type(identity.clone())),
+            signals: &signals,
+        };
         let outcome =
-            run(&plan, &cpus, &signals, &mut |second, minutes| view.second(&mut out, second, minutes))
-                .or_exit(Exit::CannotTell)?;
-        let summary = Summary::of(&plan, &outcome, Hindrances { cpus: allowed, throttled_secs: 0.0 });
+            run(&plan, setting, &mut |event| view.show(&mut out, event)).or_exit(Exit::CannotTell)?;
+        let summary = Summary::of(&plan, &outcome, allowed.count(), alarm);
         view.ended(&mut out, &summary);
         Ok(match outcome.ended {
             Ended::Signal(signal) => Exit::Signal(signal),
             Ended::Deadline if summary.reached => Exit::Done,
             Ended::Deadline => Exit::No,
         })
+    }
+
+    fn alarm(&self) -> Result<Option<Alarm>, Failure> {
+        let Some(target_pct) = self.alarm else { return Ok(None) };
+        if !(target_pct > 0.0 && target_pct <= 100.0) {
+            let wrong = anyhow!("--alarm {target_pct}: a percentage above 0, at most 100");
+            return Err(Failure::new(Exit::Usage, wrong));
+        }
+        Ok(Some(Alarm { target_pct, fleet: self.fleet }))
     }
 
     fn wish(&self) -> Result<Wish, Failure> {
@@ -156,6 +185,31 @@ fn profile(path: &Path) -> anyhow::Result<Curve> {
     };
     read.with_context(|| format!("cannot read the profile {name}"))?;
     Curve::parse(&text).with_context(|| format!("profile {name}"))
+}
+
+/// The instance's type. Asked on a thread of its own, and only once the hypervisor withholds time: no run needs a
+/// runtime before.
+fn instance_type(settings: identity::Settings) -> Option<String> {
+    let ask = async {
+        let mut identity = identity::watch(settings);
+        let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
+        let now = tokio::time::timeout(IMDS_LIMIT, known).await.ok()?.ok()?.clone();
+        (now.source == identity::Source::Imds).then_some(now.kind)
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?.block_on(ask)
+}
+
+/// Who started this, as far as the environment and the user database tell.
+fn who() -> String {
+    let uid = nix::unistd::getuid();
+    let sudo = std::env::var("SUDO_USER").ok().filter(|name| uid.is_root() && !name.is_empty());
+    let user = || Some(nix::unistd::User::from_uid(uid).ok()??.name);
+    sudo.or_else(user)
+        .unwrap_or_else(|| format!("uid {uid}"))
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(64)
+        .collect()
 }
 
 fn workers(text: &str) -> Result<Workers, String> {

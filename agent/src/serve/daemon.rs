@@ -22,7 +22,7 @@ use super::public::Public;
 use super::status::Sources;
 use crate::health::{self, Board, Nonce};
 use crate::sys::memory;
-use crate::{identity, nginx, probes};
+use crate::{identity, nginx, probes, stress};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS: usize = 16;
@@ -42,6 +42,8 @@ pub struct Inputs {
     pub probes: probes::Settings,
     /// The folder of the fault record and of the place in the log.
     pub state: PathBuf,
+    /// The folder of the records of running stresses.
+    pub run: PathBuf,
 }
 
 /// Why there is no daemon.
@@ -102,6 +104,7 @@ async fn daemon(
     let catch = |kind| signal(kind).map_err(system("catch signals"));
     let signals = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let nonce = Nonce::draw();
+    stress::manners::sweep();
     let watcher =
         probes::watcher::start(inputs.probes, &inputs.state).map_err(system("watch the access log"))?;
     let (board, mut report) = health::start(health::Inputs {
@@ -131,6 +134,7 @@ async fn daemon(
         board: board.clone(),
         report: report.clone(),
         probes: watcher.snapshots(),
+        run: inputs.run,
         counters,
     };
     let admin_addr = admin.local_addr().map_err(system("ask for the own address"))?;

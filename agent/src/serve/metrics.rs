@@ -7,6 +7,8 @@ use std::time::Instant;
 use super::counters::BOUNDS_US;
 use super::status::Sources;
 use crate::health::Status;
+use crate::stress::record;
+use crate::sys::clock;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -74,6 +76,17 @@ pub(super) fn text(sources: &Sources) -> String {
             out.single("fault_overdue", "gauge", help, u8::from(fault.overdue));
         }
         None => out.sample("fault_active", &[("mode", "none")], 0),
+    }
+    let stress = record::read(&sources.run);
+    out.single("stress_active", "gauge", "Runs of agent stress on this host.", stress.len());
+    let left = stress.iter().filter_map(|running| running.remaining(clock::since_boot())).max();
+    if let Some(left) = left {
+        let help = "Time until the last stress with a deadline ends.";
+        out.single("stress_remaining_seconds", "gauge", help, left.as_secs_f64());
+    }
+    if let Some(target) = stress.iter().filter_map(|running| running.target_pct).reduce(f64::max) {
+        let help = "The busy share of the host that a stress holds.";
+        out.single("stress_target_ratio", "gauge", help, target / 100.0);
     }
     if let Some(cpu) = report.host.and_then(|host| host.cpu) {
         out.single(

@@ -1,6 +1,7 @@
 //! `/status`: everything at one moment, as one JSON object.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use super::counters::Counters;
 use crate::health::{Board, Report};
 use crate::probes;
+use crate::stress::record;
 use crate::sys::clock;
 
 /// Where the admin listener gets what it tells: snapshots of what others own.
@@ -20,6 +22,8 @@ pub(super) struct Sources {
     pub board: Arc<Board>,
     pub report: watch::Receiver<Report>,
     pub probes: watch::Receiver<Arc<probes::watcher::Snapshot>>,
+    /// Where a running stress is on record.
+    pub run: PathBuf,
     pub counters: Arc<Counters>,
 }
 
@@ -62,6 +66,7 @@ impl Sources {
             "nginx": {"url": report.nginx_target, "up": report.nginx_up},
             "probes": *self.probes.borrow().clone(),
             "fault": fault,
+            "stress": stress(&self.run),
             "cpu": {"busy_pct": cpu.map(|c| c.busy_pct), "steal_pct": cpu.map(|c| c.steal_pct)},
             "listener": {
                 "address": self.listen.to_string(),
@@ -74,4 +79,21 @@ impl Sources {
             },
         })
     }
+}
+
+/// The stresses that run now, each with the time that it still has.
+fn stress(run: &Path) -> Vec<Value> {
+    let now = clock::since_boot();
+    let one = |running: record::Running| {
+        json!({
+            "who": running.who,
+            "pid": running.pid,
+            "workers": running.workers,
+            "load_pct": running.load_pct,
+            "target_pct": running.target_pct,
+            "started": running.started,
+            "remaining_ms": running.remaining(now).map(|left| left.as_millis() as u64),
+        })
+    };
+    record::read(run).into_iter().map(one).collect()
 }

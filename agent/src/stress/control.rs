@@ -39,7 +39,7 @@ impl Controller {
         let Step { secs, cpus, busy, own, target } = *last;
         if secs > 0.0 {
             let seen = ((busy - own) / secs).clamp(-cpus, cpus);
-            self.others += (seen - self.others) * (1.0 - (-secs / FOLLOW).exp());
+            self.others += (seen - self.others) * secs / (secs + FOLLOW);
             let most = MOST_DEBT * cpus;
             self.debt = (self.debt + target * cpus * secs - busy).clamp(-most, most);
         }

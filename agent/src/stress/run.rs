@@ -2,21 +2,30 @@
 //! deadline, a look at the host), and the workers.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::control::{Controller, Step};
+use super::hints::{Hints, InstanceType};
 use super::host::{Reading, Share, Stat};
+use super::manners::Manners;
 use super::minutes::Minutes;
 use super::pacing::FRAMES_A_SECOND;
 use super::plan::{Aim, Plan};
+use super::record::{RecordError, Running};
 use super::worker::Crew;
+use crate::sys::cgroup::Quota;
 use crate::sys::clock::since_boot;
+use crate::sys::memory::release_code;
 use crate::sys::sigwait::Signals;
 
 /// Every how many frames the closed loop looks at the host: 18 times a second.
 const FRAMES_A_LOOK: u32 = 3;
+
+/// How long before the deadline the end is prepared.
+const PREPARATION: Duration = Duration::from_millis(25);
 
 /// Why a run couldn't be.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +68,40 @@ pub struct Second {
     pub host: Share,
 }
 
+/// What a run runs on.
+pub struct Setting<'a> {
+    /// CPUs that it may use.
+    pub cpus: &'a [usize],
+    /// The cgroup quota that binds it.
+    pub quota: Option<Quota>,
+    /// Where it puts itself on record.
+    pub run_dir: &'a Path,
+    /// Who started it.
+    pub who: String,
+    /// Asked when the hypervisor withholds CPU time.
+    pub instance_type: InstanceType,
+    /// What ends it early.
+    pub signals: &'a Signals,
+}
+
+/// What there is to tell while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The workers burn.
+    Started {
+        /// On how many CPUs the host averages.
+        host_cpus: u32,
+        /// How the workers yield.
+        manners: &'static str,
+        /// Why it isn't on record, if it isn't.
+        unrecorded: Option<RecordError>,
+    },
+    /// A second has passed.
+    Second(Second, &'a Minutes),
+    /// Something holds the load back.
+    Hint(String),
+}
+
 /// What a run came to.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -70,41 +113,56 @@ pub struct Outcome {
     pub host: Share,
     /// The same by the clock's minutes.
     pub minutes: Minutes,
+    /// Seconds for which a cgroup quota stopped it, summed over CPUs.
+    pub throttled_secs: f64,
     /// Why it ended.
     pub ended: Ended,
 }
 
-/// Runs `plan` on the CPUs `cpus` to its end, with what is to be shown going to `tell` every second.
+/// Runs `plan` to its end; what is to be shown goes to `tell`.
 ///
 /// # Errors
 /// When it can't start, or the host's counters vanish.
 pub fn run(
     plan: &Plan,
-    cpus: &[usize],
-    signals: &Signals,
-    tell: &mut dyn FnMut(&Second, &Minutes),
+    setting: Setting<'_>,
+    tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, StressError> {
     let mut stat = Stat::open().map_err(StressError::Stat)?;
     let first = stat.read().map_err(StressError::Stat)?;
     let deadline = plan.secs.map(|secs| since_boot() + secs);
-    let crew =
-        Crew::start(plan, cpus).map_err(|source| StressError::Threads { workers: plan.workers, source })?;
-    let mut run = Run { plan, crew, stat, first, last: first, last_used: 0.0, minutes: Minutes::default() };
-    let ended = run.until(deadline, signals, tell);
+    let crew = Crew::start(plan, setting.cpus)
+        .map_err(|source| StressError::Threads { workers: plan.workers, source })?;
+    let record = Running::of(plan, setting.who).hold(setting.run_dir);
+    let tids = crew.tids();
+    let manners = Manners::of(plan.priority, &tids);
+    crew.pin_again(&tids);
+    let hints = Hints::new(setting.quota, setting.instance_type);
+    let (minutes, last) = (Minutes::default(), first);
+    let (host_cpus, describe) = (first.cpus, manners.describe());
+    let mut run =
+        Run { plan, crew, manners, stat, hints, signals: setting.signals, last, last_used: 0.0, minutes };
+    tell(Event::Started { host_cpus, manners: describe, unrecorded: record.as_ref().err().cloned() });
+    release_code();
+    let ended = run.until(deadline, tell);
     let worker_secs = run.crew.cpu_secs();
     let elapsed = run.crew.started().elapsed();
-    run.crew.stop();
-    let ended = ended?;
-    let now = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;
-    tell(&now, &run.minutes);
-    Ok(Outcome { elapsed, worker_secs, host: run.last.since(&run.first), minutes: run.minutes, ended })
+    let second = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;
+    let Run { crew, manners, minutes, hints, last, .. } = run;
+    drop(manners);
+    crew.stop();
+    tell(Event::Second(second, &minutes));
+    let (throttled_secs, host) = (hints.throttled_secs(), last.since(&first));
+    Ok(Outcome { elapsed, worker_secs, host, minutes, throttled_secs, ended: ended? })
 }
 
 struct Run<'a> {
     plan: &'a Plan,
     crew: Crew,
+    manners: Manners,
     stat: Stat,
-    first: Reading,
+    hints: Hints,
+    signals: &'a Signals,
     last: Reading,
     last_used: f64,
     minutes: Minutes,
@@ -114,11 +172,11 @@ impl Run<'_> {
     fn until(
         &mut self,
         deadline: Option<Duration>,
-        signals: &Signals,
-        tell: &mut dyn FnMut(&Second, &Minutes),
+        tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ended, StressError> {
-        let mut regulator = Regulator::new(self.plan, self.first);
+        let mut regulator = Regulator::new(self.plan, self.last);
         let mut next_second = 1.0;
+        let mut prepare = deadline.and_then(|deadline| deadline.checked_sub(PREPARATION));
         loop {
             let now = self.crew.started().elapsed().as_secs_f64();
             let next = match &regulator {
@@ -126,14 +184,18 @@ impl Run<'_> {
                 None => next_second,
             };
             let mut pause = Duration::from_secs_f64((next - now).max(0.0));
-            if let Some(deadline) = deadline {
-                pause = pause.min(deadline.saturating_sub(since_boot()));
+            if let Some(due) = prepare.or(deadline) {
+                pause = pause.min(due.saturating_sub(since_boot()));
             }
-            if let Some(signal) = signals.wait(pause).map_err(StressError::Signals)? {
+            if let Some(signal) = self.signals.wait(pause).map_err(StressError::Signals)? {
                 return Ok(Ended::Signal(signal));
             }
             if deadline.is_some_and(|deadline| since_boot() >= deadline) {
                 return Ok(Ended::Deadline);
+            }
+            if prepare.is_some_and(|due| since_boot() >= due) {
+                prepare = None;
+                self.manners.about_to_end();
             }
             let elapsed = self.crew.started().elapsed();
             let now = elapsed.as_secs_f64();
@@ -142,7 +204,10 @@ impl Run<'_> {
             }
             if now >= next_second {
                 let second = self.second(elapsed, self.crew.cpu_secs()).map_err(StressError::Stat)?;
-                tell(&second, &self.minutes);
+                tell(Event::Second(second, &self.minutes));
+                if let Some(hint) = self.hints.second(second.host) {
+                    tell(Event::Hint(hint));
+                }
                 next_second = now.floor() + 1.0;
             }
         }

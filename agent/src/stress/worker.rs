@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ const STACK_BYTES: usize = 64 << 10;
 pub(super) struct Crew {
     shared: Arc<Shared>,
     threads: Vec<Thread>,
+    cpus: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -32,6 +33,8 @@ struct Shared {
     stop: AtomicBool,
     priority: Priority,
     task: Task,
+    /// The workers' thread ids, zero until they run.
+    tids: Vec<AtomicI32>,
 }
 
 #[derive(Debug)]
@@ -51,15 +54,16 @@ impl Crew {
             Aim::Target(_) => Task::Together(Pool::default()),
         };
         let (start, stop) = (Instant::now(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { start, stop, priority: plan.priority, task });
-        let mut crew = Self { shared, threads: Vec::new() };
+        let tids = (0..plan.workers).map(|_| AtomicI32::new(0)).collect();
+        let shared = Arc::new(Shared { start, stop, priority: plan.priority, task, tids });
+        let mut crew = Self { shared, threads: Vec::new(), cpus: cpus.to_vec() };
         for index in 0..plan.workers {
             let (shared, workers) = (Arc::clone(&crew.shared), plan.workers);
-            let cpu = place(index, workers, cpus);
+            let set = place(index, workers, cpus);
             let spawned = thread::Builder::new()
                 .name("stress".to_owned())
                 .stack_size(STACK_BYTES)
-                .spawn(move || work(&shared, index, workers, cpu));
+                .spawn(move || work(&shared, index, workers, &set));
             match spawned {
                 Ok(handle) => crew.threads.push(handle.thread().clone()),
                 Err(error) => {
@@ -69,6 +73,26 @@ impl Crew {
             }
         }
         Ok(crew)
+    }
+
+    /// Their thread ids. Waits for those that haven't run yet, a second at most.
+    pub(super) fn tids(&self) -> Vec<i32> {
+        let end = Instant::now() + Duration::from_secs(1);
+        let seen = |tid: &AtomicI32| loop {
+            match tid.load(Ordering::Relaxed) {
+                0 if Instant::now() < end => thread::yield_now(),
+                tid => return tid,
+            }
+        };
+        self.shared.tids.iter().map(seen).filter(|tid| *tid != 0).collect()
+    }
+
+    /// Puts the threads `tids` back on their CPUs: a change of cpuset may have moved them.
+    pub(super) fn pin_again(&self, tids: &[i32]) {
+        for (index, tid) in (0_u32..).zip(tids) {
+            let set = place(index, self.shared.tids.len() as u32, &self.cpus);
+            let _ = sched_setaffinity(rustix::thread::Pid::from_raw(*tid), &set);
+        }
     }
 
     /// When they started.
@@ -99,21 +123,25 @@ impl Crew {
     }
 }
 
-/// The CPU for a worker: with one or more for each CPU they are pinned in turn, so that every CPU has its load; fewer
+/// The CPUs for a worker: with one or more for each CPU they are pinned in turn, so that every CPU has its load; fewer
 /// are left to the scheduler, which moves them where others aren't.
-fn place(index: u32, workers: u32, cpus: &[usize]) -> Option<usize> {
-    (workers as usize >= cpus.len()).then(|| cpus.get(index as usize % cpus.len().max(1)).copied()).flatten()
+fn place(index: u32, workers: u32, cpus: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    match cpus.get(index as usize % cpus.len().max(1)) {
+        Some(cpu) if workers as usize >= cpus.len() => set.set(*cpu),
+        _ => cpus.iter().for_each(|cpu| set.set(*cpu)),
+    }
+    set
 }
 
-fn work(shared: &Shared, index: u32, workers: u32, cpu: Option<usize>) {
+fn work(shared: &Shared, index: u32, workers: u32, set: &CpuSet) {
+    if let Some(tid) = shared.tids.get(index as usize) {
+        tid.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+    }
     if shared.priority == Priority::Idle {
         let _ = sched::set_current_thread(sched::Policy::Idle);
     }
-    if let Some(cpu) = cpu {
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        let _ = sched_setaffinity(None, &set);
-    }
+    let _ = sched_setaffinity(None, set);
     match &shared.task {
         Task::Own(curve) => alone(shared, Pacer::new(index, workers), curve),
         Task::Together(pool) => together(shared, pool),
@@ -196,9 +224,13 @@ mod tests {
 
     #[test]
     fn a_worker_for_each_cpu_is_pinned_and_fewer_are_not() {
+        let on = |index, workers, cpus: &[usize]| {
+            let set = place(index, workers, cpus);
+            (0..8).filter(|cpu| set.is_set(*cpu)).collect::<Vec<_>>()
+        };
         let cpus = [0, 2, 3];
-        assert_eq!([0, 1, 2, 3, 4].map(|i| place(i, 5, &cpus)), [0, 2, 3, 0, 2].map(Some));
-        assert_eq!(place(0, 2, &cpus), None);
-        assert_eq!(place(0, 1, &[]), None);
+        assert_eq!([0, 1, 2, 3, 4].map(|i| on(i, 5, &cpus)), [0, 2, 3, 0, 2].map(|cpu| vec![cpu]));
+        assert_eq!(on(0, 2, &cpus), cpus);
+        assert_eq!(on(0, 1, &[]), [0; 0]);
     }
 }

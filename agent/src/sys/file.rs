@@ -35,7 +35,7 @@ pub fn read_trusted(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Fails unless `file` is a regular file of root's or ours that nobody else can write.
-fn check_trusted(file: &File) -> io::Result<()> {
+pub(super) fn check_trusted(file: &File) -> io::Result<()> {
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::Error::other("not a regular file"));

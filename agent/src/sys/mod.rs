@@ -1,9 +1,11 @@
 //! The kernel's side of things: clocks, `/proc`, files that can be trusted, scheduling. Knows nothing of any other
 //! room. The only place where `unsafe` is allowed, one small file a system call, each with its reason.
 
+pub mod cgroup;
 pub mod clock;
 pub mod cpu;
 pub mod file;
+pub mod held;
 pub mod memory;
 pub mod pidfd;
 pub mod proc;

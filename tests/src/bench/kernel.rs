@@ -6,6 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::place::wait_until;
+
 /// A tool under measurement: its own process group, killed with its children when dropped.
 #[derive(Debug)]
 pub struct Tool {
@@ -45,8 +50,15 @@ impl Tool {
 
 impl Drop for Tool {
     fn drop(&mut self) {
-        for pid in self.family() {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+        // Ended first, so that it cleans up after itself (ours its cgroup); killed if it doesn't. What it leaves, too.
+        let family = self.family();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
+            wait_until(Duration::from_secs(1), || !matches!(self.child.try_wait(), Ok(None)));
+        }
+        let _ = self.child.kill();
+        for pid in family.into_iter().skip(1) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _ = self.child.wait();
     }
@@ -163,6 +175,42 @@ impl Errors {
     /// The error of the mean over the whole time.
     pub fn overall(&self) -> f64 {
         self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
+    }
+}
+
+/// Watches for others' load while the known `tools` are measured.
+#[derive(Debug)]
+pub struct Others<'a> {
+    tools: Vec<&'a Tool>,
+    used: f64,
+    machine: Machine,
+}
+
+impl<'a> Others<'a> {
+    /// From now on.
+    ///
+    /// # Errors
+    /// When `/proc/stat` can't be read.
+    pub fn watch(tools: &[&'a Tool]) -> io::Result<Self> {
+        let tools = tools.to_vec();
+        Ok(Self { used: tools.iter().map(|t| t.cpu_secs()).sum(), tools, machine: Machine::now()? })
+    }
+
+    /// A mark to put after a figure when unknown others used more than 2 % of the machine, or the hypervisor withheld
+    /// more than 1 %; else nothing.
+    ///
+    /// # Errors
+    /// When `/proc/stat` can't be read.
+    pub fn mark(&self) -> io::Result<String> {
+        let (now, used) = (Machine::now()?, self.tools.iter().map(|t| t.cpu_secs()).sum::<f64>());
+        let (busy, steal) = now.since(&self.machine);
+        let secs = now.at.duration_since(self.machine.at).as_secs_f64();
+        let others = busy - 100.0 * (used - self.used) / secs / cpus() as f64;
+        Ok(if others > 2.0 || steal > 1.0 {
+            format!(" (noisy: others {others:.0} %, steal {steal:.0} %)")
+        } else {
+            String::new()
+        })
     }
 }
 

@@ -1,0 +1,131 @@
+//! How `agent stress` yields, and what it is allowed: the idle cgroup, a quota, a cpuset, judged in real cgroups.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use world::agent::{Running, command, events, run};
+use world::place::{Place, wait_until};
+
+use super::stress::SOON;
+
+/// The folder of the CPU controller's hierarchy in version 1, where it can be written and knows `cpu.idle`.
+fn cpu_v1() -> Option<&'static Path> {
+    let top = Path::new("/sys/fs/cgroup/cpu");
+    (top.join("cpu.idle").exists() && nix::unistd::geteuid().is_root()).then_some(top)
+}
+
+fn idle_group(top: &Path) -> std::path::PathBuf {
+    top.join("asg-agent-stress")
+}
+
+/// The idle cgroup has one name for all runs, so the tests about it take turns.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[test]
+fn the_workers_are_in_an_idle_cgroup_and_the_main_thread_is_not() {
+    let Some(top) = cpu_v1() else { return };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let place = Place::new().unwrap();
+    let stress =
+        Running::start(&place, &["stress", "--json", "--cpu", "2", "--secs", "60", "--load", "5"]).unwrap();
+    let started = stress.event("started", SOON).unwrap();
+    assert_eq!(started["manners"], "yielding to everything else (own idle cgroup)");
+    let group = |tid: &str| {
+        let text = fs::read_to_string(format!("/proc/{}/task/{tid}/cgroup", stress.pid())).unwrap();
+        text.lines().find(|l| l.contains(":cpu:")).unwrap().rsplit(':').next().unwrap().to_owned()
+    };
+    let pid = stress.pid().to_string();
+    let tids = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    for tid in tids.flatten().map(|t| t.file_name().to_string_lossy().into_owned()) {
+        assert_eq!(group(&tid).ends_with("/asg-agent-stress"), tid != pid, "thread {tid} of {pid}");
+    }
+    assert_eq!(fs::read_to_string(idle_group(top).join("cpu.idle")).unwrap().trim(), "1");
+    stress.end(Signal::SIGTERM).unwrap();
+    // Another test's run may still be in it: then it's that one's to remove.
+    assert!(wait_until(SOON, || !idle_group(top).exists()), "the cgroup is left behind");
+}
+
+#[test]
+fn what_a_kill_leaves_of_the_cgroup_the_next_run_removes() {
+    let Some(top) = cpu_v1() else { return };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let place = Place::new().unwrap();
+    let stress =
+        Running::start(&place, &["stress", "--json", "--cpu", "1", "--secs", "60", "--load", "5"]).unwrap();
+    stress.event("started", SOON).unwrap();
+    stress.end(Signal::SIGKILL).unwrap();
+    run(&place, &["stress", "--cpu", "1", "--secs", "200ms", "--load", "5"]).unwrap();
+    assert!(wait_until(SOON, || !idle_group(top).exists()), "the cgroup is left behind");
+}
+
+#[test]
+fn a_noisy_neighbour_stays_where_it_is() {
+    let place = Place::new().unwrap();
+    let args = ["stress", "--json", "--cpu", "1", "--secs", "60", "--load", "5", "--priority", "normal"];
+    let stress = Running::start(&place, &args).unwrap();
+    let started = stress.event("started", SOON).unwrap();
+    assert!(started["manners"].as_str().unwrap().starts_with("competing"));
+    let tids = fs::read_dir(format!("/proc/{}/task", stress.pid())).unwrap();
+    for task in tids.flatten() {
+        assert!(!world::agent::file_contains(&task.path().join("cgroup"), "asg-agent-stress"));
+    }
+    stress.end(Signal::SIGTERM).unwrap();
+}
+
+/// A cgroup of version 1 with a quota; removed when dropped.
+struct Quota(std::path::PathBuf);
+
+impl Quota {
+    fn of(top: &Path, name: &str, cpus: f64) -> Self {
+        let folder = top.join(format!("asg-agent-test-{name}-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("cpu.cfs_quota_us"), format!("{:.0}", cpus * 100_000.0)).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        assert!(wait_until(SOON, || fs::remove_dir(&self.0).is_ok()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_quota_is_kept_told_and_the_reason_for_a_load_that_is_not_reached() {
+    let Some(top) = cpu_v1() else { return };
+    let place = Place::new().unwrap();
+    let quota = Quota::of(top, "quota", 0.3);
+    let agent = world::agent::binary();
+    let line = format!(
+        "echo $$ > {}/cgroup.procs; exec {} stress --json --cpu all --secs 1500ms",
+        quota.0.display(),
+        agent.display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let environment = command(&place, &[]);
+    shell.args(["-c", &line]).env_clear();
+    shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.output().unwrap();
+    let (all, stderr) = (events(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (started, summary) = (&all[0], all.last().unwrap());
+    assert_eq!(started["workers"], 1, "no more than the quota can feed: {started}");
+    assert!(stderr.contains("A cgroup quota allows 0.30 of"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{summary}");
+    assert!(
+        summary["reason"].as_str().unwrap().starts_with("a cgroup quota stopped the workers"),
+        "{summary}"
+    );
+    assert!(summary["achieved_load_pct"].as_f64().unwrap() < 60.0, "it never left the quota: {summary}");
+}
+
+#[test]
+fn all_means_the_cpus_that_are_allowed() {
+    let place = Place::new().unwrap();
+    let mut taskset = std::process::Command::new("taskset");
+    taskset.args(["-c", "0"]).arg(world::agent::binary());
+    taskset.args(["stress", "--json", "--cpu", "all", "--secs", "300ms", "--load", "5"]);
+    taskset.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let summary = events(&taskset.output().unwrap().stdout).pop().unwrap();
+    assert_eq!(summary["workers"], 1, "{summary}");
+}
