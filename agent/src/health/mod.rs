@@ -24,7 +24,8 @@ use crate::config::{Invalid, Span};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// From the start of one check of nginx to the next while all is well.
+    /// From the start of one check of nginx to the next while all is well. Where nginx keeps no connection open for
+    /// us it is asked at least every second.
     pub interval: Span,
     /// How long nginx may take to answer a check.
     pub timeout: Span,
@@ -43,11 +44,11 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// A dead nginx is found within `interval + retry`, a hung one within `interval + (fall − 1) · retry + timeout`:
-    /// 1.25 and 1.95 s.
+    /// A dead nginx is found within `(fall − 1) · retry` of the kernel closing the kept connection, or within 1.25 s
+    /// where none is kept; a hung one within `interval + (fall − 1) · retry + timeout`, 2.95 s.
     fn default() -> Self {
         Self {
-            interval: Span::millis(1000),
+            interval: Span::millis(2000),
             timeout: Span::millis(700),
             retry: Span::millis(250),
             fall: 2,

@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
+/// Where nothing answers at all, it is most likely not EC2.
+const FIRST_ABSENT: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures in a row.
@@ -18,9 +20,11 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Counts a failure; `random` in 0..=1 picks the wait from the upper half of what has been reached.
-    pub(super) fn failed(&mut self, random: f64) -> Duration {
-        let reached = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
+    /// Counts a failure, of a service that is there or not; `random` in 0..=1 picks the wait from the upper half of
+    /// what has been reached.
+    pub(super) fn failed(&mut self, is_there: bool, random: f64) -> Duration {
+        let first = if is_there { FIRST } else { FIRST_ABSENT };
+        let reached = first.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         reached.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }
@@ -39,10 +43,12 @@ mod tests {
     #[test]
     fn waits_double_up_to_five_minutes_and_start_again_after_a_success() {
         let mut backoff = Backoff::default();
-        let waits: Vec<u64> = (0..12).map(|_| backoff.failed(1.0).as_secs()).collect();
+        let waits: Vec<u64> = (0..12).map(|_| backoff.failed(true, 1.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         backoff.reset();
-        assert_eq!(backoff.failed(0.0), Duration::from_millis(500));
+        assert_eq!(backoff.failed(false, 1.0).as_secs(), 4);
+        backoff.reset();
+        assert_eq!(backoff.failed(true, 0.0), Duration::from_millis(500));
     }
 
     #[test]

@@ -36,11 +36,12 @@ async fn refresh(mut imds: Imds, every: Duration, sender: watch::Sender<Identity
             }
             Err(e) => {
                 let now = after_failure(known.as_ref(), &e);
+                let is_there = now.source != Source::None;
                 if sender.borrow().source != now.source {
                     tracing::info!("{e}; asking again ever more rarely");
                 }
                 publish(&sender, now);
-                backoff.failed(random())
+                backoff.failed(is_there, random())
             }
         };
         tokio::time::sleep(wait).await;
