@@ -181,6 +181,7 @@ impl Eye {
             wake.clear(woken == [true]);
             prompt = start.elapsed() < limit;
         }
+        self.look(false);
         self.keep_place();
     }
 

@@ -68,6 +68,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether `file` begins as this one does. A hole has no face: behind one, the place itself must fit too.
+    pub(super) fn begins(&self, file: &File) -> io::Result<bool> {
+        let blank = Print::of(&[0; WINDOW][..self.head.len.min(WINDOW)]) == self.head;
+        Ok(self.head.len > 0
+            && self.head.is_at(file, 0)?
+            && (!blank || (self.tail.len > 0 && self.fits(file)?)))
+    }
+
     /// Whether `file` has the bytes that were read, whatever its inode.
     pub(super) fn fits(&self, file: &File) -> io::Result<bool> {
         let len = self.tail.len as u64;
@@ -231,16 +239,17 @@ impl Follower {
         Ok(self.offset <= WINDOW as u64 || has_at(&self.file, 0, &self.head)?)
     }
 
-    /// After a truncation: where what hasn't been read begins, which is 0 unless only the end was cut off.
+    /// After a truncation: goes on where what hasn't been read begins. That is at 0, unless only the end was cut off,
+    /// as the lines that are still there show.
     pub(super) fn start_again(&mut self) -> io::Result<()> {
         let size = self.file.metadata()?.len();
-        let common = self.head.len().min(usize::try_from(size).unwrap_or(usize::MAX));
-        let same = size < self.offset
-            && self.head[..common].contains(&b'\n')
-            && bytes_at(&self.file, 0, common)? == self.head[..common];
+        let now = bytes_at(&self.file, 0, self.head.len())?;
+        let common = now.iter().zip(&self.head).take_while(|(a, b)| a == b).count();
+        let whole_lines = memchr::memrchr(b'\n', &self.head[..common]).map_or(0, |at| at + 1);
+        // Beyond our window nobody knows where it was cut: what is there now may have been read.
+        let from = if common == WINDOW && whole_lines > 0 { size } else { whole_lines as u64 };
         let overlong = self.lines.overlong;
-        let again = Self::at(self.file.try_clone()?, if same { size } else { 0 })?;
-        *self = again;
+        *self = Self::at(self.file.try_clone()?, from)?;
         self.lines.overlong = overlong;
         Ok(())
     }

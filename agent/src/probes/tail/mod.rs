@@ -10,6 +10,7 @@ mod lines;
 mod siblings;
 pub mod wait;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,8 @@ pub struct Tail {
     /// Generations beside the log are old, unless they appear while this is set.
     rotating: bool,
     known: Known,
+    /// Where we were in files when they were truncated, and how much of that was an unfinished line: a copy may turn up.
+    truncated: VecDeque<(Place, u64)>,
     /// Files older than this were there before; only after a restart.
     not_before: Option<SystemTime>,
     /// After a restart, the file that was being read wasn't found whole.
@@ -121,6 +124,7 @@ impl Tail {
             named: false,
             rotating: false,
             known: Known::default(),
+            truncated: VecDeque::new(),
             not_before: None,
             lost: false,
             overlong: 0,
@@ -155,6 +159,7 @@ impl Tail {
         if std::mem::take(&mut self.lost) {
             sink(Event::Gap(Gap::Lost));
         }
+        let was_empty = self.named && self.offset() == 0;
         self.read_all(sink);
         let opened = match self.present() {
             Ok(opened) => opened,
@@ -163,22 +168,34 @@ impl Tail {
                 return Err(TailError { path: self.path.clone(), reason });
             }
         };
+        // Asked before the folders are listed: who comes in between is seen at the next look.
+        let renamed = self.known.names_changed(&self.path);
         let missed = match opened {
             Present::New(file, id) => self.adopt(file, id),
             Present::Followed => {
                 self.named = true;
+                // Nothing of a file that was written, copied away and truncated since tells of it.
+                if renamed && was_empty {
+                    let copies = self.unread_copies(&siblings::list(&self.path), &[]);
+                    let last = self.generations.len().saturating_sub(1);
+                    self.generations.splice(last..last, copies);
+                }
                 Ok(())
             }
             Present::None => {
                 self.named = false;
                 self.rotating = true;
+                if renamed && self.start.is_none() {
+                    let between = self.unread(&siblings::list(&self.path), &[]);
+                    self.generations.extend(between);
+                }
                 Ok(())
             }
         };
         let first = self.start.take().is_some();
         missed.map_err(|reason| TailError { path: self.path.clone(), reason })?;
         self.read_all(sink);
-        if self.known.names_changed(&self.path) && (self.named || first) {
+        if renamed && (self.named || first) {
             self.known.remember_all(&siblings::list(&self.path), first);
         }
         if self.named {
@@ -260,7 +277,7 @@ impl Tail {
         let mut seen: Vec<Place> = self.generations.iter().map(Follower::reached).collect();
         seen.extend_from_slice(besides);
         let mut found = Vec::new();
-        for sibling in listed.iter().filter(|s| s.is_generation && s.size > 0) {
+        for sibling in listed.iter().filter(|s| s.is_generation) {
             if seen.iter().any(|place| place.id == sibling.id)
                 || self.not_before.is_some_and(|earliest| sibling.modified < earliest)
             {
@@ -269,8 +286,16 @@ impl Tail {
             let Some(file) = sibling.open().filter(|file| self.known.of(sibling.id, file).is_none()) else {
                 continue;
             };
-            let is_copy = |place: &Place| place.head.len > 0 && place.head.is_at(&file, 0).unwrap_or(false);
-            if seen.iter().any(is_copy) {
+            let rest = self.truncated.iter().find(|(place, _)| place.fits(&file).unwrap_or(false));
+            if let Some((place, unfinished)) = rest {
+                if let Ok(mut copy) = Follower::at(file, place.offset - unfinished) {
+                    copy.finished = true;
+                    found.push(copy);
+                }
+                continue;
+            }
+            let is_copy = |place: &Place| place.begins(&file).unwrap_or(false);
+            if seen.iter().chain(self.known.places()).any(is_copy) {
                 continue;
             }
             if let (Ok(head), Ok(follower)) = (siblings::head(&file), Follower::at(file, 0)) {
@@ -279,6 +304,13 @@ impl Tail {
             }
         }
         found
+    }
+
+    /// The same where the log may have been copied and truncated: an empty copy is one that is only being made.
+    fn unread_copies(&mut self, listed: &[Sibling], besides: &[Place]) -> Vec<Follower> {
+        let mut copies = self.unread(listed, besides);
+        copies.retain(|copy| copy.file.metadata().is_ok_and(|meta| meta.len() > 0));
+        copies
     }
 
     /// Reads every generation to its end, the oldest first.
@@ -313,7 +345,7 @@ impl Tail {
     /// the place from which to go on reading.
     fn truncated(&mut self, at: usize, sink: &mut Sink<'_>) -> usize {
         let Some(generation) = self.generations.get(at) else { return at };
-        let place = generation.reached();
+        let (place, unfinished) = (generation.reached(), generation.lines.unfinished() as u64);
         let listed = siblings::list(&self.path);
         let mut rest = Vec::new();
         let fits = |s: &&Sibling| {
@@ -323,6 +355,10 @@ impl Tail {
             listed.iter().filter(fits).find_map(|s| s.open().filter(|f| place.fits(f).unwrap_or(false)));
         let copied = copy.and_then(|file| Follower::at(file, place.offset).ok());
         sink(Event::Gap(if copied.is_some() { Gap::Copied } else { Gap::Truncated }));
+        if copied.is_none() && place.offset > 0 {
+            self.truncated.truncate(MAX_GENERATIONS);
+            self.truncated.push_front((place, unfinished));
+        }
         if let (Some(mut copied), Some(generation)) = (copied, self.generations.get_mut(at)) {
             std::mem::swap(&mut copied.lines, &mut generation.lines);
             copied.finished = true;
@@ -335,10 +371,8 @@ impl Tail {
         }
         let is_current = at + 1 == self.generations.len();
         let again = self.generations.get(at).filter(|g| g.offset == 0).and_then(|g| g.file.try_clone().ok());
-        let begins_like = |g: &Follower, file: &File| {
-            let head = g.reached().head;
-            g.id != place.id && head.len > 0 && head.is_at(file, 0).unwrap_or(false)
-        };
+        let begins_like =
+            |g: &Follower, file: &File| g.id != place.id && g.reached().begins(file).unwrap_or(false);
         if !is_current
             && again.as_ref().is_some_and(|file| self.generations.iter().any(|g| begins_like(g, file)))
         {
@@ -348,9 +382,7 @@ impl Tail {
             let mut besides = vec![place];
             besides.extend(rest.iter().map(Follower::reached));
             besides.extend(again.and_then(|f| siblings::head(&f).ok()).map(|head| Place { head, ..place }));
-            let mut between = self.unread(&listed, &besides);
-            between.iter_mut().for_each(|follower| follower.finished = true);
-            rest.extend(between);
+            rest.extend(self.unread_copies(&listed, &besides));
         }
         self.generations.splice(at..at, rest);
         at
@@ -389,3 +421,6 @@ fn line_start(file: &File, offset: u64) -> io::Result<u64> {
     }
     Ok(if end == 0 { 0 } else { offset })
 }
+
+#[cfg(test)]
+mod tests;

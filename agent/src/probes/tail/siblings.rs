@@ -51,18 +51,21 @@ pub(super) fn list(log: &Path) -> Vec<Sibling> {
     for folder in folders(log) {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
         for entry in entries.flatten().take(MAX_LISTED) {
-            let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
+            let Some(meta) = std::fs::metadata(entry.path()).ok().filter(Metadata::is_file) else { continue };
             let id = FileId::of(&meta);
-            if found.iter().any(|s| s.id == id) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_generation = names.iter().any(|base| is_generation(&name, base));
+            // A file with several names is one of the log's generations if one of the names says so.
+            if let Some(same) = found.iter_mut().find(|s| s.id == id) {
+                same.is_generation |= is_generation;
                 continue;
             }
-            let name = entry.file_name().to_string_lossy().into_owned();
             found.push(Sibling {
                 path: entry.path(),
                 id,
                 size: meta.len(),
                 modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                is_generation: names.iter().any(|base| is_generation(&name, base)),
+                is_generation,
             });
         }
     }
