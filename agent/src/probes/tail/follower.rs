@@ -47,6 +47,13 @@ impl Print {
         Self { len: bytes.len(), hash: bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold) }
     }
 
+    /// The print of a file's first bytes, as far as they are whole lines: half a line is like any other.
+    pub(super) fn of_head(bytes: &[u8]) -> Self {
+        let whole =
+            if bytes.len() < WINDOW { memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1) } else { WINDOW };
+        Self::of(bytes.get(..whole).unwrap_or_default())
+    }
+
     /// Whether `file` has such bytes at `at`.
     pub(super) fn is_at(self, file: &File, at: u64) -> io::Result<bool> {
         Ok(self.len <= WINDOW && Self::of(&bytes_at(file, at, self.len)?) == self)
@@ -167,18 +174,22 @@ impl Follower {
     }
 
     /// Where it stands, its unfinished line not counted as read.
-    pub(super) fn place(&self) -> io::Result<Place> {
-        let offset = self.offset - (self.lines.unfinished() as u64).min(self.offset);
-        if offset == self.offset {
-            return Ok(self.reached());
-        }
-        let again = Self::at(self.file.try_clone()?, offset)?;
-        Ok(again.reached())
+    pub(super) fn place(&self) -> Place {
+        let unfinished = self.lines.unfinished();
+        let offset = self.offset.saturating_sub(unfinished as u64);
+        let head = self.head.get(..usize::try_from(offset).unwrap_or(WINDOW)).unwrap_or(&self.head);
+        let tail = self.tail.get(..self.tail.len().saturating_sub(unfinished)).unwrap_or_default();
+        Place { id: self.id, offset, head: Print::of_head(head), tail: Print::of(tail) }
     }
 
     /// Where reading stands, the unfinished line included.
     pub(super) fn reached(&self) -> Place {
-        Place { id: self.id, offset: self.offset, head: Print::of(&self.head), tail: Print::of(&self.tail) }
+        Place {
+            id: self.id,
+            offset: self.offset,
+            head: Print::of_head(&self.head),
+            tail: Print::of(&self.tail),
+        }
     }
 
     /// Reads to the end, handing on whole lines.

@@ -159,7 +159,7 @@ impl Tail {
         if std::mem::take(&mut self.lost) {
             sink(Event::Gap(Gap::Lost));
         }
-        let was_empty = self.named && self.offset() == 0;
+        let empty: Vec<FileId> = self.generations.iter().filter(|g| g.offset == 0).map(|g| g.id).collect();
         self.read_all(sink);
         let opened = match self.present() {
             Ok(opened) => opened,
@@ -174,12 +174,6 @@ impl Tail {
             Present::New(file, id) => self.adopt(file, id),
             Present::Followed => {
                 self.named = true;
-                // Nothing of a file that was written, copied away and truncated since tells of it.
-                if renamed && was_empty {
-                    let copies = self.unread_copies(&siblings::list(&self.path), &[]);
-                    let last = self.generations.len().saturating_sub(1);
-                    self.generations.splice(last..last, copies);
-                }
                 Ok(())
             }
             Present::None => {
@@ -194,9 +188,17 @@ impl Tail {
         };
         let first = self.start.take().is_some();
         missed.map_err(|reason| TailError { path: self.path.clone(), reason })?;
+        // A file that was written, copied away and truncated between two looks shows nothing of it.
+        if renamed && self.named && self.generations.last().is_some_and(|last| empty.contains(&last.id)) {
+            let copies = self.unread_copies(&siblings::list(&self.path), &[]);
+            let last = self.generations.len() - 1;
+            self.generations.splice(last..last, copies);
+        }
         self.read_all(sink);
         if renamed && (self.named || first) {
-            self.known.remember_all(&siblings::list(&self.path), first);
+            let mut beside = siblings::list(&self.path);
+            beside.retain(|s| !self.generations.iter().any(|g| g.id == s.id));
+            self.known.remember_all(&beside, first);
         }
         if self.named {
             self.rotating = false;

@@ -147,7 +147,7 @@ impl Known {
 
 /// The print of a file's first bytes.
 pub(super) fn head(file: &File) -> io::Result<Print> {
-    Ok(Print::of(&follower::bytes_at(file, 0, follower::WINDOW)?))
+    Ok(Print::of_head(&follower::bytes_at(file, 0, follower::WINDOW)?))
 }
 
 #[cfg(test)]

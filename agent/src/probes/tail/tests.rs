@@ -226,7 +226,7 @@ impl World {
         OpenOptions::new().write(true).open(&self.log).unwrap().set_len(to).unwrap();
         self.torn |= self.part.is_some();
         let ino = self.ino();
-        let read = |g: &Follower| Some(g.id.ino) == ino && g.offset > to;
+        let read = |g: &Follower| Some(g.id.ino) == ino && g.place().offset > to;
         self.must_report |= self.tail.as_ref().is_some_and(|tail| tail.generations.iter().any(read));
     }
 
@@ -278,7 +278,7 @@ impl World {
                 }
             }
             Act::CutEnd => {
-                if self.log.exists() && self.part.is_none() && self.append {
+                if self.log.exists() && self.part.is_none() && self.append && self.tail.is_some() {
                     let text = fs::read(&self.log).unwrap();
                     let keep = memchr::memchr_iter(b'\n', &text).nth(2).map_or(0, |at| at + 1);
                     let kept = String::from_utf8_lossy(&text[..keep]).lines().count();
@@ -347,6 +347,7 @@ impl World {
                 }
             }
             Act::FolderAwayAndBack => {
+                self.look();
                 let away = self.dir.path().join("elsewhere");
                 fs::rename(&self.folder, &away).unwrap();
                 self.look();
@@ -355,7 +356,9 @@ impl World {
             Act::Stop => {
                 // Who stops looks a last time: what was deleted can't be found again.
                 let deleted = |g: &Follower| g.file.metadata().unwrap().nlink() == 0;
-                if self.tail.as_ref().is_some_and(|tail| tail.generations.iter().any(deleted)) {
+                if self.files > 0
+                    || self.tail.as_ref().is_some_and(|tail| tail.generations.iter().any(deleted))
+                {
                     self.look();
                 }
                 if let Some(tail) = self.tail.take() {
