@@ -4,6 +4,7 @@
 
 mod alb;
 mod imds;
+mod probes;
 mod serve;
 mod stress;
 mod world;
