@@ -161,44 +161,49 @@ impl Tail {
         }
         let empty: Vec<FileId> = self.generations.iter().filter(|g| g.offset == 0).map(|g| g.id).collect();
         self.read_all(sink);
-        let opened = match self.present() {
-            Ok(opened) => opened,
-            Err(reason) => {
+        if self.start.is_some() {
+            // What lies beside the log before our first look is old.
+            self.known.remember_all(&siblings::list(&self.path), true);
+        }
+        let failed = |reason| TailError { path: self.path.clone(), reason };
+        let present = match self.present().map_err(failed) {
+            Ok(present) => present,
+            Err(e) => {
                 self.named = false;
-                return Err(TailError { path: self.path.clone(), reason });
+                return Err(e);
             }
         };
-        // Asked before the folders are listed: who comes in between is seen at the next look.
-        let renamed = self.known.names_changed(&self.path);
-        let missed = match opened {
-            Present::New(file, id) => self.adopt(file, id),
-            Present::Followed => {
-                self.named = true;
-                Ok(())
+        // Asked and listed after the log was opened: what had its name in between is on the list.
+        let renamed = self.known.names_changed(&self.path) || matches!(present, Present::New(..));
+        let listed = if renamed { siblings::list(&self.path) } else { Vec::new() };
+        match present {
+            Present::New(file, id) => {
+                let adopted = self.adopt(file, id, &listed);
+                self.start = None;
+                adopted.map_err(|reason| TailError { path: self.path.clone(), reason })?;
             }
+            Present::Followed => self.named = true,
             Present::None => {
                 self.named = false;
                 self.rotating = true;
-                if renamed && self.start.is_none() {
-                    let between = self.unread(&siblings::list(&self.path), &[]);
+                if self.start.take().is_none() {
+                    let between = self.unread(&listed, &[]);
                     self.generations.extend(between);
                 }
-                Ok(())
             }
-        };
-        let first = self.start.take().is_some();
-        missed.map_err(|reason| TailError { path: self.path.clone(), reason })?;
+        }
         // A file that was written, copied away and truncated between two looks shows nothing of it.
-        if renamed && self.named && self.generations.last().is_some_and(|last| empty.contains(&last.id)) {
-            let copies = self.unread_copies(&siblings::list(&self.path), &[]);
+        if self.named && self.generations.last().is_some_and(|last| empty.contains(&last.id)) {
+            let copies = self.unread_copies(&listed, &[]);
             let last = self.generations.len() - 1;
             self.generations.splice(last..last, copies);
         }
         self.read_all(sink);
-        if renamed && (self.named || first) {
-            let mut beside = siblings::list(&self.path);
+        // Only if the log still is what we follow: else the list has generations that the next look must read.
+        if renamed && self.named && matches!(self.present(), Ok(Present::Followed)) {
+            let mut beside = listed;
             beside.retain(|s| !self.generations.iter().any(|g| g.id == s.id));
-            self.known.remember_all(&beside, first);
+            self.known.remember_all(&beside, false);
         }
         if self.named {
             self.rotating = false;
@@ -229,7 +234,7 @@ impl Tail {
     }
 
     /// Takes the file that now has the log's name, and what had it in between.
-    fn adopt(&mut self, file: File, id: FileId) -> io::Result<()> {
+    fn adopt(&mut self, file: File, id: FileId, listed: &[Sibling]) -> io::Result<()> {
         self.named = true;
         if let Some(at) = self.generations.iter().position(|g| g.id == id) {
             let back = self.generations.remove(at);
@@ -262,10 +267,7 @@ impl Tail {
         };
         follower.busy = Instant::now();
         let between = if self.rotating || !self.generations.is_empty() {
-            self.unread(
-                &siblings::list(&self.path),
-                &[Follower::at(follower.file.try_clone()?, size)?.reached()],
-            )
+            self.unread(listed, &[Follower::at(follower.file.try_clone()?, size)?.reached()])
         } else {
             Vec::new()
         };
