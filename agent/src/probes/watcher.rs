@@ -277,3 +277,6 @@ impl Eye {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
