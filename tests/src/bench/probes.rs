@@ -117,7 +117,8 @@ fn scanning() -> anyhow::Result<Table> {
 
 /// Wall seconds and peak MB of a command on the first CPU; `None` where it isn't installed.
 fn timed(mut command: Command) -> Option<(f64, f64)> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Not /dev/null: grep notices it and stops at the first match.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut one = nix::sched::CpuSet::new();
     one.set(0).ok()?;
     let start = Instant::now();
@@ -145,6 +146,8 @@ fn timed(mut command: Command) -> Option<(f64, f64)> {
 struct Reader {
     child: Child,
     seen: Arc<Mutex<HashMap<String, (Instant, u32)>>>,
+    /// The gaps that it reported at its end.
+    gaps: Arc<AtomicU64>,
 }
 
 impl Reader {
@@ -152,10 +155,14 @@ impl Reader {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let pipe = child.stdout.take().context("no stdout")?;
         let seen = Arc::new(Mutex::new(HashMap::new()));
-        let into = Arc::clone(&seen);
+        let (into, gaps) = (Arc::clone(&seen), Arc::<AtomicU64>::default());
+        let reported = Arc::clone(&gaps);
         thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
+                if let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) {
+                    reported.store(event["gaps"].as_u64().unwrap_or(0), Ordering::Relaxed);
+                }
                 let Some(at) = line.find("/n") else { continue };
                 let number = line[at..].split(['"', ' ', '?']).next().unwrap_or_default().to_owned();
                 if let Ok(mut seen) = into.lock() {
@@ -163,11 +170,18 @@ impl Reader {
                 }
             }
         });
-        Ok(Self { child, seen })
+        Ok(Self { child, seen, gaps })
     }
 
     fn pid(&self) -> i32 {
         self.child.id().cast_signed()
+    }
+
+    /// Ends the program as Ctrl-C does; what it says of gaps.
+    fn end(&self) -> anyhow::Result<u64> {
+        kill(Pid::from_raw(self.pid()), Signal::SIGINT)?;
+        wait_until(Duration::from_secs(1), || self.gaps.load(Ordering::Relaxed) > 0);
+        Ok(self.gaps.load(Ordering::Relaxed))
     }
 
     fn count(&self) -> usize {
@@ -247,15 +261,16 @@ enum Rotation {
 }
 
 fn rotating() -> anyhow::Result<Table> {
-    let heads = ["rotation, once a second", "reader", "lines", "lost", "twice"];
+    let heads = ["rotation, once a second", "reader", "lines", "lost", "twice", "gaps reported"];
     let mut table = Table::new("A real nginx under 2,000 requests a second, rotated", &heads);
     for (name, rotation) in [
         ("rename, USR1 after 0.3 s", Rotation::Rename),
         ("rename and create, USR1 after 0.3 s", Rotation::Create),
         ("copytruncate", Rotation::CopyTruncate),
     ] {
-        for (reader, sent, lost, twice) in rotated(rotation)? {
-            table.row(&[&name, &reader, &sent, &lost, &twice]);
+        for (reader, counts) in rotated(rotation)? {
+            let [sent, lost, twice, gaps] = counts;
+            table.row(&[&name, &reader, &sent, &lost, &twice, &gaps]);
         }
     }
     table.note(
@@ -264,7 +279,7 @@ fn rotating() -> anyhow::Result<Table> {
     Ok(table)
 }
 
-fn rotated(rotation: Rotation) -> anyhow::Result<Vec<(String, u64, u64, u64)>> {
+fn rotated(rotation: Rotation) -> anyhow::Result<Vec<(String, [u64; 4])>> {
     let place = Place::new()?;
     let nginx = Nginx::start(&place, "keepalive_requests 1000000;", "location / { return 200; }")?;
     let log = nginx.access_log();
@@ -291,9 +306,10 @@ fn rotated(rotation: Rotation) -> anyhow::Result<Vec<(String, u64, u64, u64)>> {
     let judged = readers.iter().map(|(name, reader)| {
         let twice =
             reader.seen.lock().map_or(0, |seen| seen.values().filter(|(_, times)| *times > 1).count());
-        (name.clone(), sent, sent.saturating_sub(reader.count() as u64), twice as u64)
+        let lost = sent.saturating_sub(reader.count() as u64);
+        Ok((name.clone(), [sent, lost, twice as u64, reader.end()?]))
     });
-    Ok(judged.collect())
+    judged.collect()
 }
 
 /// Pipelined requests over one connection, 2,000 a second.
