@@ -4,6 +4,7 @@
 //! The log is a row of generations, each held by its descriptor: the last one has the log's name, those before it
 //! were renamed or deleted and may still be written to, as nginx's workers go on until they are told to reopen.
 
+mod aside;
 mod checkpoint;
 mod follower;
 mod lines;
@@ -276,47 +277,6 @@ impl Tail {
         Ok(())
     }
 
-    /// Generations beside the log that had its name between two looks: new, and no copies of what we know.
-    fn unread(&mut self, listed: &[Sibling], besides: &[Place]) -> Vec<Follower> {
-        let mut seen: Vec<Place> = self.generations.iter().map(Follower::reached).collect();
-        seen.extend_from_slice(besides);
-        let mut found = Vec::new();
-        for sibling in listed.iter().filter(|s| s.is_generation) {
-            if seen.iter().any(|place| place.id == sibling.id)
-                || self.not_before.is_some_and(|earliest| sibling.modified < earliest)
-            {
-                continue;
-            }
-            let Some(file) = sibling.open().filter(|file| self.known.of(sibling.id, file).is_none()) else {
-                continue;
-            };
-            let rest = self.truncated.iter().find(|(place, _)| place.fits(&file).unwrap_or(false));
-            if let Some((place, unfinished)) = rest {
-                if let Ok(mut copy) = Follower::at(file, place.offset - unfinished) {
-                    copy.finished = true;
-                    found.push(copy);
-                }
-                continue;
-            }
-            let is_copy = |place: &Place| place.begins(&file).unwrap_or(false);
-            if seen.iter().chain(self.known.places()).any(is_copy) {
-                continue;
-            }
-            if let (Ok(head), Ok(follower)) = (siblings::head(&file), Follower::at(file, 0)) {
-                seen.push(Place { head, ..follower.reached() });
-                found.push(follower);
-            }
-        }
-        found
-    }
-
-    /// The same where the log may have been copied and truncated: an empty copy is one that is only being made.
-    fn unread_copies(&mut self, listed: &[Sibling], besides: &[Place]) -> Vec<Follower> {
-        let mut copies = self.unread(listed, besides);
-        copies.retain(|copy| copy.file.metadata().is_ok_and(|meta| meta.len() > 0));
-        copies
-    }
-
     /// Reads every generation to its end, the oldest first.
     fn read_all(&mut self, sink: &mut Sink<'_>) {
         let mut at = 0;
@@ -343,53 +303,6 @@ impl Tail {
         }
         self.generations.retain(|g| !done.iter().any(|place| place.id == g.id));
         done.into_iter().for_each(|place| self.known.remember(place));
-    }
-
-    /// Generation `at` was truncated: what was copied away unread is inserted before it, and it starts again. Returns
-    /// the place from which to go on reading.
-    fn truncated(&mut self, at: usize, sink: &mut Sink<'_>) -> usize {
-        let Some(generation) = self.generations.get(at) else { return at };
-        let (place, unfinished) = (generation.reached(), generation.lines.unfinished() as u64);
-        let listed = siblings::list(&self.path);
-        let mut rest = Vec::new();
-        let fits = |s: &&Sibling| {
-            s.id != place.id && s.size >= place.offset && !self.generations.iter().any(|g| g.id == s.id)
-        };
-        let copy =
-            listed.iter().filter(fits).find_map(|s| s.open().filter(|f| place.fits(f).unwrap_or(false)));
-        let copied = copy.and_then(|file| Follower::at(file, place.offset).ok());
-        sink(Event::Gap(if copied.is_some() { Gap::Copied } else { Gap::Truncated }));
-        if copied.is_none() && place.offset > 0 {
-            self.truncated.truncate(MAX_GENERATIONS);
-            self.truncated.push_front((place, unfinished));
-        }
-        if let (Some(mut copied), Some(generation)) = (copied, self.generations.get_mut(at)) {
-            std::mem::swap(&mut copied.lines, &mut generation.lines);
-            copied.finished = true;
-            rest.push(copied);
-        }
-        let Some(generation) = self.generations.get_mut(at) else { return at };
-        if generation.start_again().is_err() {
-            self.generations.remove(at);
-            return at;
-        }
-        let is_current = at + 1 == self.generations.len();
-        let again = self.generations.get(at).filter(|g| g.offset == 0).and_then(|g| g.file.try_clone().ok());
-        let begins_like =
-            |g: &Follower, file: &File| g.id != place.id && g.reached().begins(file).unwrap_or(false);
-        if !is_current
-            && again.as_ref().is_some_and(|file| self.generations.iter().any(|g| begins_like(g, file)))
-        {
-            // An older generation was overwritten by a copy of one that we follow.
-            self.generations.remove(at);
-        } else {
-            let mut besides = vec![place];
-            besides.extend(rest.iter().map(Follower::reached));
-            besides.extend(again.and_then(|f| siblings::head(&f).ok()).map(|head| Place { head, ..place }));
-            rest.extend(self.unread_copies(&listed, &besides));
-        }
-        self.generations.splice(at..at, rest);
-        at
     }
 
     /// Lets go of files that lost the log's name long ago, remembering how far they were read.
