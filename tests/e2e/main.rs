@@ -3,6 +3,8 @@
 #![allow(missing_docs)]
 
 mod alb;
+mod demo;
+mod fault;
 mod imds;
 mod probes;
 mod serve;

@@ -1,9 +1,12 @@
 //! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
 
 pub mod exit;
+mod fail;
+mod keep;
 pub mod output;
 mod probes;
 mod probes_view;
+mod recover;
 mod serve;
 mod settings;
 mod status;
@@ -41,16 +44,26 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Probes(Box<probes::Args>),
     Serve(serve::Args),
-    Status(status::Args),
     Stress(Box<stress::Args>),
+    Probes(Box<probes::Args>),
+    Fail(fail::Fail),
+    Recover(recover::Recover),
+    Status(status::Args),
+    #[command(name = "__keep", hide = true)]
+    Keep(keep::Keep),
 }
 
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
+    if !matches!(verb, Verb::Keep(_) | Verb::Recover(_)) {
+        recover::overdue(&common);
+    }
     let result: Result<Exit, Failure> = match verb {
+        Verb::Fail(args) => args.run(&common),
+        Verb::Recover(args) => args.run(&common),
+        Verb::Keep(args) => args.run(),
         Verb::Probes(args) => args.run(&common),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),

@@ -1,3 +1,25 @@
 //! Simulated failures, each with a deadline that it can't outlive.
+//!
+//! The order of a fault: [`preflight`] → [`record`] → [`lease`] → [`inject`] → verify the effect → hold →
+//! [`recover`] → verify; [`run`] goes through it. [`history`] keeps what happened.
 
+mod bounds;
+mod error;
+pub mod event;
+mod failpoint;
+pub mod history;
+mod inject;
+mod lease;
+pub mod preflight;
 pub mod record;
+mod recover;
+mod restore;
+pub mod run;
+mod status;
+
+pub use bounds::{MAX, MAX_FORCED};
+pub use error::FaultError;
+pub use lease::keep;
+pub use record::{Mode, Record};
+pub use recover::{Ended, reconcile, recover_now};
+pub use status::{Snapshot, snapshot};

@@ -1,13 +1,17 @@
 //! The fault on record: written by root before anything is touched, read by whoever must end or honour it.
 //! World-readable, root-owned, replaced as a whole; past its deadline it counts for nothing but recovery.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::nginx::answer::Endpoint;
 use crate::sys::file;
+use crate::sys::proc::{Credentials, Exe, Identity};
 
 /// A record is a few hundred bytes; what is larger isn't ours.
 const MAX_BYTES: u64 = 64 << 10;
@@ -26,6 +30,17 @@ pub enum Mode {
     Slow,
 }
 
+/// How far a fault has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// On record and with a lease; perhaps nothing was touched yet, perhaps it was.
+    Armed,
+    /// In force.
+    #[default]
+    Injected,
+}
+
 /// A fault and its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -38,6 +53,50 @@ pub struct Record {
     /// `slow`: how late `/health` answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// Tells this fault from every other one.
+    #[serde(default)]
+    pub id: String,
+    /// How far it has come.
+    #[serde(default)]
+    pub phase: Phase,
+    /// When it was started, RFC 3339.
+    #[serde(default)]
+    pub started: String,
+    /// Who started it.
+    #[serde(default)]
+    pub by: String,
+    /// The process that started it and watches over it; gone where that one was killed or has detached itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Identity>,
+    /// Where `/health` is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SocketAddr>,
+    /// The nginx that fails, and how it comes back; none where only `/health` fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// An nginx as it was before the fault: what it takes to know it again, and to start it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its master.
+    pub master: Identity,
+    /// What it ran.
+    pub exe: Exe,
+    /// Its arguments, without the program's name.
+    pub args: Vec<String>,
+    /// The folder it was started in.
+    pub cwd: PathBuf,
+    /// Its configuration.
+    pub conf: PathBuf,
+    /// Who it was to the kernel.
+    pub credentials: Credentials,
+    /// Whether it stays with the process that starts it.
+    pub foreground: bool,
+    /// Where it answers.
+    pub endpoint: Endpoint,
+    /// The inodes of its sockets; whoever runs the same file and holds one of them descends from it.
+    pub sockets: BTreeSet<u64>,
 }
 
 /// Why the record can't be known. Never to be taken for "no fault".
@@ -51,6 +110,14 @@ pub enum RecordError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file can't be written or removed.
+    #[error("cannot write the fault record {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file isn't a record.
     #[error("the fault record {} cannot be understood: {source}", path.display())]
     Parse {
@@ -59,6 +126,23 @@ pub enum RecordError {
         /// Where.
         source: serde_json::Error,
     },
+}
+
+impl Mode {
+    /// Whether nginx itself is made to fail; otherwise only what `/health` says.
+    pub fn touches_nginx(self) -> bool {
+        matches!(self, Self::Stop | Self::Crash)
+    }
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Crash => "crash",
+            Self::Unhealthy => "unhealthy",
+            Self::Slow => "slow",
+        }
+    }
 }
 
 impl Record {
@@ -80,10 +164,48 @@ impl Record {
             .transpose()
     }
 
-    /// How long the fault still lasts at `now` (since boot) in the boot `boot_id`; `None` when it is over.
+    /// Puts this record in the place of the one there is.
+    ///
+    /// # Errors
+    /// When it can't be written; the old one is then still there.
+    pub fn write(&self, state: &Path) -> Result<(), RecordError> {
+        let path = Self::path(state);
+        let bytes = serde_json::to_vec(self).map_err(io::Error::other);
+        bytes
+            .and_then(|bytes| file::replace(&path, &bytes, 0o644))
+            .map_err(|source| RecordError::Write { path, source })
+    }
+
+    /// Removes the record: the fault is over, verified.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn remove(state: &Path) -> Result<(), RecordError> {
+        let path = Self::path(state);
+        file::remove(&path).map_err(|source| RecordError::Write { path, source })
+    }
+
+    /// How long the fault is still in force at `now` (since boot) in the boot `boot_id`; `None` when it is over, and
+    /// before it was injected.
     pub fn remaining(&self, now: Duration, boot_id: &str) -> Option<Duration> {
+        self.time_left(now, boot_id).filter(|_| self.phase == Phase::Injected)
+    }
+
+    /// How long it is until the deadline, injected or not; `None` when that has passed, or with another boot.
+    pub fn time_left(&self, now: Duration, boot_id: &str) -> Option<Duration> {
         let left = Duration::from_millis(self.deadline_boottime_ms).checked_sub(now)?;
         (self.boot_id == boot_id && !left.is_zero()).then_some(left)
+    }
+
+    /// Where and what to ask to see the effect: nginx itself, or `/health`.
+    pub fn endpoint(&self) -> Option<(Endpoint, &'static str)> {
+        let health = || Some((Endpoint { addr: self.health?, proxy_protocol: false }, "/health"));
+        self.target.as_ref().map(|t| (t.endpoint, "/")).or_else(health)
+    }
+
+    /// The deadline, since boot.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_boottime_ms)
     }
 }
 
@@ -92,7 +214,8 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        Record { mode: Mode::Slow, boot_id: "b".into(), deadline_boottime_ms: 5000, delay_ms: Some(10) }
+        let text = r#"{"mode":"slow","boot_id":"b","deadline_boottime_ms":5000,"delay_ms":10}"#;
+        serde_json::from_str(text).unwrap()
     }
 
     #[test]
@@ -102,6 +225,13 @@ mod tests {
         assert_eq!(at(5, "b"), None);
         assert_eq!(at(9, "b"), None);
         assert_eq!(at(1, "another"), None);
+    }
+
+    #[test]
+    fn a_fault_that_is_only_armed_is_not_in_force_yet() {
+        let armed = Record { phase: Phase::Armed, ..record() };
+        assert_eq!(armed.remaining(Duration::from_secs(4), "b"), None);
+        assert_eq!(armed.time_left(Duration::from_secs(4), "b"), Some(Duration::from_secs(1)));
     }
 
     #[test]

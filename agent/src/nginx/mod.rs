@@ -1,4 +1,7 @@
-//! What there is to know about the nginx on this machine.
+//! What there is to know about the nginx on this machine: its configuration, its processes, whether it answers.
 
+pub mod answer;
 pub mod conf;
+pub mod master;
 pub mod target;
+mod title;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags};
 
@@ -93,10 +94,38 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes sure that there is a folder that belongs to root or to us and that nobody else can write; made when missing,
+/// with its parents.
+///
+/// # Errors
+/// When it can't be made, is a link, is foreign, or others can write it.
+pub fn ensure_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+        }
+        Err(e) => return Err(e),
+        Ok(_) => {}
+    }
+    let meta = fs::symlink_metadata(path)?;
+    let us = rustix::process::geteuid().as_raw();
+    if !meta.is_dir() {
+        return Err(io::Error::other("not a folder"));
+    }
+    if meta.uid() != 0 && meta.uid() != us {
+        return Err(io::Error::other(format!("owned by uid {}, expected root", meta.uid())));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(io::Error::other("writable by others than its owner"));
+    }
+    Ok(())
+}
+
 /// An exclusive `flock` on a file, held as long as the value lives and gone with the process, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -114,10 +143,34 @@ impl Lock {
             .custom_flags(NO_FOLLOW | NON_BLOCK)
             .open(path)?;
         match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Takes the lock as soon as it is free; `None` when it isn't within `limit`.
+    ///
+    /// # Errors
+    /// When the file can't be opened or is a link.
+    pub fn take_within(path: &Path, limit: Duration) -> io::Result<Option<Self>> {
+        let end = Instant::now() + limit;
+        loop {
+            match Self::try_take(path)? {
+                // A waiting flock(2) could only be ended by a signal, so the waiting is ours.
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+                taken => return Ok(taken),
+            }
+        }
+    }
+
+    /// Writes `text` into the locked file, for whoever wants to know who holds the lock.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn note(&self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        std::os::unix::fs::FileExt::write_all_at(&self.file, text.as_bytes(), 0)
     }
 }
 
@@ -165,6 +218,16 @@ mod tests {
         replace(&path, b"12345678901", 0o600).unwrap();
         assert!(read_trusted(&path, 10).is_err());
         assert!(read_trusted(dir.path(), 10).is_err(), "a folder is no file");
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_or_anybodys_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        ensure_folder(&dir.path().join("a/b")).unwrap();
+        symlink(dir.path().join("a"), dir.path().join("link")).unwrap();
+        assert!(ensure_folder(&dir.path().join("link")).is_err());
+        fs::set_permissions(dir.path().join("a"), PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(ensure_folder(&dir.path().join("a")).is_err());
     }
 
     #[test]

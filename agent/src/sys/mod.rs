@@ -4,6 +4,11 @@
 pub mod clock;
 pub mod cpu;
 pub mod file;
+pub mod memory;
+pub mod pidfd;
+pub mod proc;
 pub mod sched;
 pub mod sigwait;
 pub mod socket;
+pub mod spawn;
+pub mod wait;

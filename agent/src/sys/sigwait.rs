@@ -56,7 +56,7 @@ impl AsFd for Signals {
 }
 
 /// The signals that this process ignores, a bit each from SIGHUP on (proc_pid_status(5)).
-fn ignored() -> io::Result<u64> {
+pub(super) fn ignored() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

@@ -67,13 +67,18 @@ pub struct Listen {
 impl Listen {
     /// The address to reach it at from this machine: loopback for a wildcard.
     pub fn local(&self) -> SocketAddr {
-        let ip = match self.addr.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        SocketAddr::new(ip, self.addr.port())
+        on_this_machine(self.addr)
     }
+}
+
+/// Where a listener's address is reached from this machine: loopback for a wildcard.
+pub fn on_this_machine(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// An access log.
@@ -120,6 +125,11 @@ impl Conf {
     pub fn pid_file(&self) -> Option<PathBuf> {
         let pid = self.directives.iter().find(|d| d.name == "pid")?;
         Some(self.prefix.join(pid.args.first()?))
+    }
+
+    /// The first argument of a simple directive of the main context, such as `daemon` or `user`.
+    pub fn global(&self, name: &str) -> Option<String> {
+        self.directives.iter().find(|d| d.name == name)?.args.first().cloned()
     }
 
     /// Where the HTTP servers listen, each address once, in the order of the file

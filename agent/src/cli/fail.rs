@@ -1,0 +1,206 @@
+//! `agent fail`: makes nginx fail for a while.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::output::Output;
+use crate::cli::recover::failure;
+use crate::cli::{Common, Exit, Failure, Settings};
+use crate::config::{Span, parse_span};
+use crate::fault::event::{Event, Outcome, Step, Told, Why};
+use crate::fault::preflight::{Choose, Plan, Request, plan};
+use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
+
+/// Longer than any health check of a load balancer that probes every 5 s waits.
+const DELAY: Span = Span::millis(10_000);
+
+/// Make nginx fail for a while, and bring it back
+///
+/// Finds the one nginx that runs here, writes down how to bring it back, starts a keeper that ends the fault even
+/// when this command is killed, and only then touches anything. Ends at the deadline, on Ctrl-C, and when the
+/// terminal hangs up; it is over when nginx was seen to answer. Needs root.
+///
+/// Exit code 0: it failed and came back. 1: it had no effect, or did not come back (it is tried again). 2: wrong
+/// usage. 3: no nginx found, or not permitted. 4: refused because unsafe; nothing was touched.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  agent fail --mode stop --secs 60        what `service nginx stop` does, for a minute\n  \
+    agent fail --mode crash --dry-run       what would be killed, and how it would come back\n  \
+    agent fail --mode slow --delay 10s      /health answers too late for the load balancer"
+)]
+pub(super) struct Fail {
+    /// How nginx fails
+    #[arg(long, value_enum)]
+    mode: Mode,
+    /// How long: at most 300, with --force 3600
+    #[arg(long, value_name = "D", default_value = "60", value_parser = parse_span)]
+    secs: Span,
+    /// The nginx with this configuration, where several run
+    #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid")]
+    conf: Option<PathBuf>,
+    /// The nginx with this master process, where several run
+    #[arg(long, value_name = "PID")]
+    pid: Option<i32>,
+    /// slow: how late /health answers [default: 10s]
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    delay: Option<Span>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Return once the effect was seen; the keeper ends the fault, or `agent recover`
+    #[arg(long)]
+    detach: bool,
+    /// Allow up to 3600 seconds, and an nginx that something else may start again
+    #[arg(long)]
+    force: bool,
+}
+
+impl Fail {
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let settings = Settings::load(common, Vec::new())?;
+        let request = self.request(settings.serve.listen)?;
+        let mut out = Output::new(common.json);
+        if self.dry_run {
+            say_plan(&mut out, &request, &plan(&request).map_err(failure)?);
+            return Ok(Exit::Done);
+        }
+        let mut tell = |told| print(&mut out, &told);
+        let outcome = fault::run::fail(&settings.paths, &request, self.detach, &mut tell);
+        let outcome = outcome.inspect_err(|e| {
+            if let fault::FaultError::NotRecovered(_) = e {
+                out.event(&serde_json::json!({"event": "result", "recovered": false}));
+            }
+        });
+        let outcome = outcome.map_err(failure)?;
+        say_result(&mut out, &outcome);
+        Ok(match outcome.signal {
+            _ if !outcome.effective => Exit::No,
+            Some(signal) => Exit::Signal(signal),
+            None => Exit::Done,
+        })
+    }
+
+    fn request(&self, listen: SocketAddr) -> Result<Request, Failure> {
+        let usage = |message: String| Failure::new(Exit::Usage, anyhow::anyhow!(message));
+        let Span(lasts) = self.secs;
+        if lasts < Duration::from_secs(1) || lasts > MAX_FORCED {
+            let (most, forced) = (MAX.as_secs(), MAX_FORCED.as_secs());
+            return Err(usage(format!(
+                "--secs {}: a fault lasts 1 to {most} s, with --force up to {forced}",
+                self.secs
+            )));
+        }
+        if self.delay.is_some() && self.mode != Mode::Slow {
+            return Err(usage(format!("--delay is for --mode slow, not {}", self.mode.name())));
+        }
+        let choose = match (&self.conf, self.pid) {
+            (Some(conf), _) => Choose::Conf(conf.clone()),
+            (None, Some(pid)) => Choose::Pid(pid),
+            (None, None) => Choose::Only,
+        };
+        if choose != Choose::Only && !self.mode.touches_nginx() {
+            return Err(usage(format!(
+                "--mode {} touches no nginx: leave out --conf and --pid",
+                self.mode.name()
+            )));
+        }
+        Ok(Request {
+            mode: self.mode,
+            lasts,
+            delay: (self.mode == Mode::Slow).then(|| self.delay.unwrap_or(DELAY).0),
+            health: crate::nginx::conf::on_this_machine(listen),
+            choose,
+            force: self.force,
+            by: history::who(|name| std::env::var(name).ok()),
+        })
+    }
+}
+
+fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
+    let workers: Vec<i32> = plan.workers.iter().map(|w| w.pid).collect();
+    let secs = request.lasts.as_secs_f64();
+    let Some(target) = &plan.target else {
+        out.event(&serde_json::json!({
+            "event": "plan", "mode": request.mode, "secs": secs, "signals": [], "restore": null,
+        }));
+        out.text(&format!("would put {} on record for {secs} s; nginx is not touched", request.mode.name()));
+        return;
+    };
+    let pid = target.master.pid;
+    let signals = match request.mode {
+        Mode::Crash => format!("SIGKILL to master {pid} and its workers {workers:?}"),
+        _ => format!("SIGQUIT to master {pid}; SIGTERM after 5 s, SIGKILL after 10"),
+    };
+    let restore = format!("{} {}", target.exe.path.display(), target.args.join(" "));
+    let (cwd, uid) = (target.cwd.display(), target.credentials.uid);
+    out.event(&serde_json::json!({
+        "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
+        "conf": target.conf, "signals": [signals], "restore": restore.trim_end(), "cwd": target.cwd,
+        "uid": uid, "answers_at": target.endpoint.addr,
+    }));
+    out.text(&format!("would send {signals}"));
+    out.text(&format!("after {secs} s would run `{}` in {cwd} as uid {uid}", restore.trim_end()));
+    out.text(&format!("and wait until nginx answers at {}", target.endpoint.addr));
+}
+
+fn say_result(out: &mut Output, outcome: &Outcome) {
+    let mut result = serde_json::to_value(outcome).unwrap_or_default();
+    result["event"] = "result".into();
+    out.event(&result);
+    if outcome.detached {
+        out.text("the keeper ends it; `agent recover` ends it now");
+    }
+}
+
+/// Prints what a fault tells.
+pub(super) fn print(out: &mut Output, told: &Told) {
+    match told {
+        Told::Event(event) => {
+            clear_countdown();
+            out.event(event);
+            out.text(&sentence(event));
+        }
+        Told::Warning(text) => {
+            clear_countdown();
+            out.note(&format!("agent: {text}"));
+        }
+        Told::Holding { left, observed } if std::io::stderr().is_terminal() => {
+            let _ =
+                write!(std::io::stderr().lock(), "\r\x1b[K{left:4} s left, {observed}; Ctrl-C ends it now");
+        }
+        Told::Holding { .. } => {}
+    }
+}
+
+fn clear_countdown() {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+    }
+}
+
+fn sentence(event: &Event) -> String {
+    let mode = event.mode.name();
+    let what = match &event.step {
+        Step::Armed { pid, secs_ms, lease_pid, .. } => {
+            let on = pid.map_or(String::new(), |pid| format!(" on nginx {pid}"));
+            format!("armed      {mode}{on} for {} s; keeper {lease_pid} ends it", *secs_ms as f64 / 1e3)
+        }
+        Step::Injected => format!("injected   {mode}"),
+        Step::Effective { observed } => format!("effective  {observed}"),
+        Step::Recovering { why } => format!("recovering {}", because(*why)),
+        Step::Recovered { first_ok_after_ms } => format!("recovered  after {first_ok_after_ms} ms"),
+    };
+    format!("{}  {what}", event.at)
+}
+
+fn because(why: Why) -> &'static str {
+    match why {
+        Why::Deadline => "the time is over",
+        Why::Signal => "a signal asked for it",
+        Why::Asked => "`agent recover` asked for it",
+        Why::NoEffect => "it had no effect",
+        Why::Reboot => "the machine was started again",
+    }
+}

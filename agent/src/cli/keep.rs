@@ -1,0 +1,28 @@
+//! `agent __keep`: the keeper of a fault. Started by `agent fail`, not by people.
+
+use std::path::PathBuf;
+
+use crate::cli::{Exit, Failure, exit::OrExit};
+use crate::config::Paths;
+use crate::fault;
+
+/// Ends one fault at its deadline
+#[derive(Debug, clap::Args)]
+pub(super) struct Keep {
+    #[arg(long)]
+    fault: String,
+    #[arg(long)]
+    state: PathBuf,
+    #[arg(long)]
+    run: PathBuf,
+    #[arg(long)]
+    log: PathBuf,
+}
+
+impl Keep {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let paths = Paths { state: self.state, run: self.run, log: self.log };
+        fault::keep(&paths, &self.fault).or_exit(Exit::CannotTell)?;
+        Ok(Exit::Done)
+    }
+}

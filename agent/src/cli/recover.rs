@@ -1,0 +1,74 @@
+//! `agent recover`: ends the fault of this machine, and what every other verb does about one that is overdue.
+
+use crate::cli::fail::print;
+use crate::cli::output::Output;
+use crate::cli::{Common, Exit, Failure, Settings};
+use crate::fault::event::Told;
+use crate::fault::record::RecordError;
+use crate::fault::{self, Ended, FaultError};
+
+/// End a fault now, and see nginx answer
+///
+/// Brings nginx back whatever state the fault left it in: continues what was stopped, ends workers that lost their
+/// master, starts nginx as it was started before, and waits until it answers. Safe to run at any time and as often
+/// as you like. Exit code 0: nginx answers, or there was no fault. 1: nginx does not answer; the fault stays on
+/// record and is tried again. 3: it cannot be told whether there is a fault.
+#[derive(Debug, clap::Args)]
+pub(super) struct Recover {}
+
+impl Recover {
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let settings = Settings::load(common, Vec::new())?;
+        let mut out = Output::new(common.json);
+        let ended = fault::recover_now(&settings.paths, &mut |told| print(&mut out, &told));
+        match ended.map_err(failure)? {
+            Ended::Already => {
+                out.event(&serde_json::json!({"event": "result", "fault": null, "recovered": true}));
+                out.text("no fault is active");
+            }
+            Ended::Here { record, first_ok_after_ms } => out.event(&serde_json::json!({
+                "event": "result", "fault": record.mode, "recovered": true,
+                "first_ok_after_ms": first_ok_after_ms,
+            })),
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Ends a fault that is past its deadline, or arms its lease anew; any verb that root runs does this first. What goes
+/// wrong is told and stops nothing.
+pub(super) fn overdue(common: &Common) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Wrong settings are the verb's to complain about.
+    let Ok(settings) = Settings::load(common, Vec::new()) else { return };
+    let mut out = Output::new(false);
+    let mut tell = |told| match told {
+        Told::Event(event) => out.note(&format!("agent: a fault is overdue: {}", describe(&event))),
+        Told::Warning(text) => out.note(&format!("agent: {text}")),
+        Told::Holding { .. } => {}
+    };
+    if let Err(e) = fault::reconcile(&settings.paths, &mut tell) {
+        out.note(&format!("agent: {e}"));
+    }
+}
+
+fn describe(event: &fault::event::Event) -> String {
+    let step = serde_json::to_value(&event.step).unwrap_or_default();
+    format!("{} {}", event.mode.name(), step["event"].as_str().unwrap_or_default())
+}
+
+/// An error of the room with its exit code.
+pub(super) fn failure(error: FaultError) -> Failure {
+    let exit = match &error {
+        e if e.is_refusal() => Exit::Refused,
+        FaultError::NotRecovered(_) | FaultError::Inject { .. } => Exit::No,
+        FaultError::Record(RecordError::Read { .. } | RecordError::Parse { .. }) => {
+            let hint = "see whether nginx answers, start it if it does not, and only then remove that file";
+            return Failure::new(Exit::CannotTell, anyhow::Error::new(error).context(hint));
+        }
+        _ => Exit::CannotTell,
+    };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,117 @@
+//! Why there is no fault, or why one isn't over.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::record::RecordError;
+use crate::nginx::master::Rejected;
+
+/// Each says what was tried, on what, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// Not root.
+    #[error("a fault is root's to make and to end: run this with sudo")]
+    NotRoot,
+    /// A folder of ours can't be used.
+    #[error("{}: {source}; a fault needs this folder to be root's and writable", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A file of ours can't be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The record can't be known or kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Another fault is on record.
+    #[error("a fault is active already: {0}; end it with `agent recover`")]
+    Active(String),
+    /// Another command is arming or ending a fault.
+    #[error("another command has been starting or ending a fault for {} s; try again", .0.as_secs())]
+    Busy(Duration),
+    /// No nginx that could fail.
+    #[error("no nginx found{}; start it, or name its configuration with --conf", reasons(.0))]
+    NoNginx(Vec<Rejected>),
+    /// More than one.
+    #[error("several nginx run here, say which with --pid or --conf: {0}")]
+    Several(String),
+    /// nginx is already failing.
+    #[error("nginx {pid} {what} at {at}: a fault is only for an nginx that is well, see its error log")]
+    Unwell {
+        /// Its master.
+        pid: i32,
+        /// Where it was asked.
+        at: String,
+        /// What came.
+        what: String,
+    },
+    /// It listens on nothing that could be asked.
+    #[error("nginx {pid} has no HTTP listener on TCP in {}: whether it answers cannot be told", conf.display())]
+    NoListener {
+        /// Its master.
+        pid: i32,
+        /// Its configuration.
+        conf: PathBuf,
+    },
+    /// Something else would start it again at once, or start it twice.
+    #[error(
+        "nginx {pid} stays in the foreground of {parent}, which may start it again at once: \
+             stop that one, or use --force"
+    )]
+    Supervised {
+        /// Its master.
+        pid: i32,
+        /// Who started it.
+        parent: String,
+    },
+    /// How it was started can't be told.
+    #[error("nginx {pid}: {reason}")]
+    Unknown {
+        /// Its master.
+        pid: i32,
+        /// Why.
+        reason: String,
+    },
+    /// Longer than allowed.
+    #[error("{} s is longer than {} s: add --force if the outage is meant to last that long", .0.as_secs(), super::MAX.as_secs())]
+    TooLong(Duration),
+    /// The lease can't be armed.
+    #[error("the keeper that would end the fault could not be started: {0}; nothing was touched")]
+    Lease(String),
+    /// The fault can't be injected.
+    #[error("{what}: {source}")]
+    Inject {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It isn't over.
+    #[error("not recovered: {0}; the fault stays on record and is tried again, see `agent recover`")]
+    NotRecovered(String),
+    /// Waiting failed.
+    #[error("waiting for the deadline: {0}")]
+    Wait(io::Error),
+}
+
+impl FaultError {
+    /// Whether it was refused because unsafe; otherwise it can't be done or told.
+    pub fn is_refusal(&self) -> bool {
+        use FaultError::{Active, Several, Supervised, TooLong, Unwell};
+        matches!(self, Active(_) | Several(_) | Supervised { .. } | TooLong(_) | Unwell { .. })
+    }
+}
+
+fn reasons(rejected: &[Rejected]) -> String {
+    let each: Vec<String> = rejected.iter().map(|r| format!("{}: {}", r.pid, r.reason)).collect();
+    if each.is_empty() { String::new() } else { format!(" that may be touched ({})", each.join("; ")) }
+}

@@ -1,0 +1,138 @@
+//! The end of a fault, the same for everybody who may come to it: the command, the keeper, Ctrl-C, `agent recover`,
+//! the next start of any verb. Whoever holds the lock ends it; the others find it ended.
+
+use std::time::{Duration, Instant};
+
+use super::error::FaultError;
+use super::event::{Event, Step, Tell, Told, Why};
+use super::failpoint::failpoint;
+use super::record::{Mode, Record};
+use super::restore::restore;
+use super::{history, lease, preflight};
+use crate::config::Paths;
+use crate::nginx::answer::Answer;
+use crate::sys::clock;
+use crate::sys::file::Lock;
+use crate::sys::proc::Identity;
+
+/// Longer than a whole recovery takes: then the one who holds the lock isn't recovering any more.
+const OTHERS: Duration = Duration::from_secs(30);
+
+/// What became of the fault.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// There was none, or another has ended it.
+    Already,
+    /// It was ended here, verified.
+    Here {
+        /// The fault.
+        record: Box<Record>,
+        /// From the beginning of the end to the first answer.
+        first_ok_after_ms: u64,
+    },
+}
+
+/// The lock that whoever changes the state of a fault must hold.
+pub(super) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, FaultError> {
+    let path = paths.run.join("fault.lock");
+    Lock::take_within(&path, limit).map_err(|source| FaultError::File { path, source })
+}
+
+/// Ends the fault on record now, whatever its deadline.
+///
+/// # Errors
+/// When it can't be known whether there is one, or nginx wasn't seen to answer again: it is then still on record.
+pub fn recover_now(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
+    preflight::permitted(paths)?;
+    let Some(lock) = lock(paths, OTHERS)? else { return Err(FaultError::Busy(OTHERS)) };
+    end(paths, &lock, None, Why::Asked, tell)
+}
+
+/// What every verb does first when root runs it: ends a fault that is past its deadline, and arms the lease anew for
+/// one that isn't and whose keeper is gone. Costs one look at a file when there is none.
+///
+/// # Errors
+/// As [`recover_now`]; also when the lease can't be armed.
+pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
+    if !rustix::process::geteuid().is_root() || Record::read(&paths.state)?.is_none() {
+        return Ok(Ended::Already);
+    }
+    preflight::permitted(paths)?;
+    // Whoever holds the lock is at it.
+    let Some(lock) = lock(paths, Duration::ZERO)? else { return Ok(Ended::Already) };
+    let Some(record) = Record::read(&paths.state)? else { return Ok(Ended::Already) };
+    let boot = boot_id(paths)?;
+    if record.time_left(clock::since_boot(), &boot).is_none() {
+        let why = if record.boot_id == boot { Why::Deadline } else { Why::Reboot };
+        return end(paths, &lock, Some(&record.id), why, tell);
+    }
+    if !lease::is_held(paths)? {
+        // Reaped when it ends, as we may live longer than it.
+        let keeper = lease::arm(paths, &record)?;
+        std::thread::spawn(move || keeper.wait());
+    }
+    Ok(Ended::Already)
+}
+
+pub(super) fn boot_id(paths: &Paths) -> Result<String, FaultError> {
+    clock::boot_id().map_err(|source| FaultError::Folder { path: paths.state.clone(), source })
+}
+
+/// Ends the fault on record, or only the one called `id`.
+pub(super) fn end(
+    paths: &Paths,
+    _lock: &Lock,
+    id: Option<&str>,
+    why: Why,
+    tell: Tell<'_>,
+) -> Result<Ended, FaultError> {
+    let Some(record) = Record::read(&paths.state)? else { return Ok(Ended::Already) };
+    if id.is_some_and(|id| id != record.id) {
+        return Ok(Ended::Already);
+    }
+    let start = Instant::now();
+    tell(Told::Event(Event::now(&record, Step::Recovering { why })));
+    failpoint("recover.begun");
+    let restored = match &record.target {
+        Some(target) => restore(target),
+        None => Ok(()),
+    };
+    failpoint("recover.restored");
+    let note = |event, detail: &str| history::append(&paths.log, &record, event, detail);
+    if let Err(reason) = restored {
+        let _ = note("not_recovered", &reason);
+        return Err(FaultError::NotRecovered(reason));
+    }
+    // A log that can't be written is no reason to leave a fault on record that is over.
+    if let Err(e) = note("recovered", why_text(why)) {
+        tell(Told::Warning(format!("{}: {e}", history::path(&paths.log).display())));
+    }
+    failpoint("recover.noted");
+    Record::remove(&paths.state)?;
+    failpoint("recover.removed");
+    health_again(&record);
+    let first_ok_after_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tell(Told::Event(Event::now(&record, Step::Recovered { first_ok_after_ms })));
+    lease::release(paths, Identity::ours().ok());
+    Ok(Ended::Here { record: Box::new(record), first_ok_after_ms })
+}
+
+fn why_text(why: Why) -> &'static str {
+    match why {
+        Why::Deadline => "deadline",
+        Why::Signal => "signal",
+        Why::Asked => "asked",
+        Why::NoEffect => "no effect",
+        Why::Reboot => "reboot",
+    }
+}
+
+/// Waits until `/health` isn't what the fault made of it; not for long, as it may fail for a reason of its own.
+fn health_again(record: &Record) {
+    let Some((health, path)) = record.endpoint().filter(|_| !record.mode.touches_nginx()) else { return };
+    let over = |answer| match record.mode {
+        Mode::Slow => answer != Answer::Silent,
+        _ => matches!(answer, Answer::Status(200) | Answer::Refused),
+    };
+    health.ask_until(path, Duration::from_secs(3), over);
+}

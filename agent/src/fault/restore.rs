@@ -1,0 +1,178 @@
+//! Bringing nginx back, by what is observed and not by what was intended: continue what is stopped, wait for what
+//! is ending, end what was orphaned, start what is gone, and believe none of it until it answers. Idempotent.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::inject::verified;
+use super::record::Target;
+use crate::nginx::answer::Answer;
+use crate::nginx::master::{Master, discover};
+use crate::sys::pidfd::Handle;
+use crate::sys::proc::{self, Identity, Stat};
+use crate::sys::spawn;
+
+/// How long nginx may take to start (it retries to bind for 2.5 s) or to answer again.
+const STARTED: Duration = Duration::from_secs(10);
+/// How long a master that was told to end may take before it is told so more clearly.
+const ENDED: Duration = Duration::from_secs(3);
+
+/// Makes sure that nginx runs and answers. `Err` says what is in the way.
+pub(super) fn restore(target: &Target) -> Result<(), String> {
+    let told = |e: io::Error| e.to_string();
+    if let Some(master) = current(target) {
+        carry_on(target, master).map_err(told)?;
+        // One that was told to end refuses at once; one that was only stopped answers.
+        let asked = target
+            .endpoint
+            .ask_until("/", STARTED, |a| a.is_some() || a == Answer::Refused && is_ours(target));
+        match asked {
+            Answer::Status(_) => return verify(target),
+            Answer::Refused if is_ours(target) => end_master(target).map_err(told)?,
+            answer if master.is_alive() => return Err(answered(target, master, answer)),
+            _ => {}
+        }
+    }
+    end_orphans(target).map_err(told)?;
+    let started = start(target);
+    if started.is_ok() {
+        target.endpoint.ask_until("/", STARTED, Answer::is_some);
+    }
+    // Where ours could not start another one may have, begun by a recovery that was killed.
+    verify(target).map_err(|silent| started.err().unwrap_or(silent))
+}
+
+/// Only a verified master that answers is a recovery: orphans answer as well, and so does whoever took the port.
+fn verify(target: &Target) -> Result<(), String> {
+    let answer = target.endpoint.ask("/", Duration::from_secs(2));
+    match current(target) {
+        Some(_) if answer.is_some() => Ok(()),
+        Some(master) => Err(answered(target, master, answer)),
+        None => {
+            Err(format!("no master with {} runs; {} {answer}", target.conf.display(), target.endpoint.addr))
+        }
+    }
+}
+
+fn answered(target: &Target, master: Identity, answer: Answer) -> String {
+    format!("nginx {} {answer} at {}", master.pid, target.endpoint.addr)
+}
+
+/// The master that serves this configuration now: the recorded one, or one started since.
+fn current(target: &Target) -> Option<Identity> {
+    if is_ours(target) {
+        return Some(target.master);
+    }
+    let same = |m: &Master| m.conf == target.conf && m.exe.path == target.exe.path;
+    discover().masters.into_iter().find(same).map(|m| m.id)
+}
+
+/// Whether the recorded master still runs.
+fn is_ours(target: &Target) -> bool {
+    target.master.is_alive() && target.exe.is_run_by(target.master.pid)
+}
+
+/// Continues the master and its workers where they are stopped.
+fn carry_on(target: &Target, master: Identity) -> io::Result<()> {
+    let family = proc::children(master.pid).into_iter().chain([master.pid]);
+    for id in family.filter(|pid| Stat::of(*pid).is_ok_and(|s| s.state == 'T')).map(Identity::of) {
+        if let Some(process) = verified(target, id?)? {
+            process.signal(Signal::CONT)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends a master that was told to stop and hasn't yet.
+fn end_master(target: &Target) -> io::Result<()> {
+    let Some(master) = verified(target, target.master)? else { return Ok(()) };
+    for signal in [Signal::TERM, Signal::KILL] {
+        if master.wait_end(ENDED) {
+            break;
+        }
+        master.signal(signal)?;
+    }
+    if master.wait_end(ENDED) { Ok(()) } else { Err(io::Error::other("the old master does not end")) }
+}
+
+/// Ends the processes that descend from the recorded master and survived it: they run the same file, hold one of
+/// its sockets, and belong to no master that runs.
+pub(super) fn end_orphans(target: &Target) -> io::Result<()> {
+    let end = Instant::now() + ENDED;
+    loop {
+        let orphans = orphans(target)?;
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        for orphan in &orphans {
+            orphan.signal(Signal::KILL)?;
+        }
+        if !orphans.iter().all(|o| o.wait_end(end.saturating_duration_since(Instant::now()))) {
+            return Err(io::Error::other("workers of the old master do not end"));
+        }
+    }
+}
+
+fn orphans(target: &Target) -> io::Result<Vec<Handle>> {
+    if is_ours(target) {
+        return Ok(Vec::new());
+    }
+    let suspects: Vec<i32> =
+        proc::pids().into_iter().filter(|pid| target.exe.is_run_by(*pid) && descends(target, *pid)).collect();
+    if suspects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let masters: Vec<i32> = discover().masters.iter().map(|m| m.id.pid).collect();
+    let mut found = Vec::new();
+    for pid in suspects {
+        let Ok((id, stat)) = Identity::of(pid).and_then(|id| Ok((id, Stat::of(pid)?))) else { continue };
+        if masters.contains(&pid) || masters.contains(&stat.parent) || !proc::shares_our_namespaces(pid) {
+            continue;
+        }
+        found.extend(verified(target, id)?.filter(|_| descends(target, pid)));
+    }
+    Ok(found)
+}
+
+fn descends(target: &Target, pid: i32) -> bool {
+    !proc::sockets(pid).is_disjoint(&target.sockets)
+}
+
+/// Starts nginx as it was started before. Its environment was wiped by its own title, and it hands nothing of it to
+/// its workers but `TZ` and what `env` names; it gets a plain one.
+fn start(target: &Target) -> Result<(), String> {
+    let program = &target.exe.path;
+    let failed = |e: io::Error| format!("{} could not be started: {e}", program.display());
+    if !proc::is_trusted_program(program) {
+        return Err(format!("{} is missing, or others than root can replace it", program.display()));
+    }
+    let mut said = File::from(
+        rustix::fs::memfd_create("stderr", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?,
+    );
+    let cwd = if target.cwd.is_dir() { target.cwd.as_path() } else { "/".as_ref() };
+    let mut command = Command::new(program);
+    command.args(&target.args).current_dir(cwd).env_clear();
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone().map_err(failed)?);
+    let mut child = spawn::detached(&mut command, &target.credentials).spawn().map_err(failed)?;
+    if target.foreground {
+        return Ok(());
+    }
+    let id = Identity::of(child.id().cast_signed()).map_err(failed)?;
+    if let Some(process) = Handle::open(id).map_err(failed)?
+        && !process.wait_end(STARTED)
+    {
+        return Err(format!("{} has not become a daemon within {} s", program.display(), STARTED.as_secs()));
+    }
+    if child.wait().map_err(failed)?.success() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    let _ = said.rewind().and_then(|()| said.take(4096).read_to_string(&mut text));
+    let reason = text.lines().find(|l| l.contains("[emerg]")).or_else(|| text.lines().next());
+    Err(failed(io::Error::other(reason.unwrap_or("it said nothing").to_owned())))
+}

@@ -1,0 +1,245 @@
+//! A fault from its beginning to its end: preflight → record → lease → inject → verify the effect → hold → recover →
+//! verify. One function a step; the record on disk always says how far it has come.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::error::FaultError;
+use super::event::{Event, Outcome, Step, Tell, Told, Why};
+use super::failpoint::failpoint;
+use super::history;
+use super::inject::inject;
+use super::lease::{self, Keeper};
+use super::preflight::{Request, permitted, plan};
+use super::record::{Mode, Phase, Record};
+use super::recover::{Ended, boot_id, end, lock};
+use crate::config::Paths;
+use crate::nginx::answer::{Answer, Endpoint};
+use crate::sys::clock::{rfc3339, since_boot};
+use crate::sys::file::Lock;
+use crate::sys::proc::Identity;
+use crate::sys::wait::{Waiter, Woken};
+
+/// How long the effect may take to show: the daemon looks at the record once a second, nginx closes at once.
+const EFFECT: Duration = Duration::from_secs(5);
+
+/// Makes a fault, holds it until its deadline or a signal, and ends it; with `detach` returns once its effect was
+/// seen and leaves the rest to the keeper.
+///
+/// # Errors
+/// When there is no fault (and nothing was touched), or the one there is could not be ended: the keeper goes on
+/// trying then.
+pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> Result<Outcome, FaultError> {
+    permitted(paths)?;
+    let waiter = Waiter::new().map_err(FaultError::Wait)?;
+    let lock = free_lock(paths)?;
+    let plan = plan(request)?;
+    let mut record = Record {
+        mode: request.mode,
+        boot_id: boot_id(paths)?,
+        deadline_boottime_ms: millis(since_boot() + request.lasts),
+        delay_ms: request.delay.map(millis),
+        id: format!("{}-{}", since_boot().as_nanos(), std::process::id()),
+        phase: Phase::Armed,
+        started: rfc3339(Timestamp::now()),
+        by: request.by.clone(),
+        holder: Identity::ours().ok(),
+        health: Some(request.health),
+        target: plan.target,
+    };
+    let keeper = armed(paths, &record)?;
+    failpoint("leased");
+    tell(Told::Event(Event::now(
+        &record,
+        Step::Armed {
+            pid: record.target.as_ref().map(|t| t.master.pid),
+            secs_ms: millis(request.lasts),
+            lease: "keeper",
+            lease_pid: keeper.pid(),
+        },
+    )));
+
+    let mut run = Run { paths, waiter, keeper, tell };
+    if let Err(e) = inject(&record).and_then(|()| run.injected(&mut record)) {
+        run.end(&record, Some(lock), Why::NoEffect)?;
+        return Err(e);
+    }
+    let since = Instant::now();
+    drop(lock);
+    failpoint("injected");
+    let effective = run.effective(&record);
+    failpoint("effective");
+    if effective && detach {
+        return Ok(Outcome::detached());
+    }
+    let why = if effective { run.hold(&record)? } else { Held::Over(Why::NoEffect) };
+    let held_ms = Some(millis(since.elapsed()));
+    let (why, signal) = match why {
+        Held::Over(why) => (why, None),
+        Held::Signal(signal) => (Why::Signal, Some(signal)),
+    };
+    let first_ok_after_ms = Some(run.end(&record, None, why)?);
+    Ok(Outcome { effective, recovered: Some(true), held_ms, first_ok_after_ms, detached: false, signal })
+}
+
+/// The lock, when no fault is on record.
+fn free_lock(paths: &Paths) -> Result<Lock, FaultError> {
+    let taken = lock(paths, Duration::from_millis(500))?;
+    if let Some(active) = Record::read(&paths.state)? {
+        return Err(FaultError::Active(describe(&active)));
+    }
+    taken.ok_or(FaultError::Busy(Duration::from_millis(500)))
+}
+
+/// A fault in a few words.
+pub fn describe(record: &Record) -> String {
+    let on = record.target.as_ref().map_or(String::new(), |t| format!(" on nginx {}", t.master.pid));
+    let left = record.deadline().saturating_sub(since_boot()).as_secs();
+    format!("{}{on}, started by {} at {}, {left} s left", record.mode.name(), record.by, record.started)
+}
+
+/// On record, in the history, and with a keeper; or nothing of it.
+fn armed(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> {
+    record.write(&paths.state)?;
+    failpoint("recorded");
+    let path = history::path(&paths.log);
+    let noted = history::append(&paths.log, record, "armed", "");
+    let armed =
+        noted.map_err(|source| FaultError::File { path, source }).and_then(|()| lease::arm(paths, record));
+    if armed.is_err() {
+        Record::remove(&paths.state)?;
+        lease::release(paths, None);
+    }
+    armed
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+enum Held {
+    Over(Why),
+    Signal(i32),
+}
+
+/// A fault that is armed.
+struct Run<'a, 'b> {
+    paths: &'a Paths,
+    waiter: Waiter,
+    keeper: Keeper,
+    tell: Tell<'b>,
+}
+
+impl Run<'_, '_> {
+    /// Armed → Injected.
+    fn injected(&mut self, record: &mut Record) -> Result<(), FaultError> {
+        record.phase = Phase::Injected;
+        record.write(&self.paths.state)?;
+        (self.tell)(Told::Event(Event::now(record, Step::Injected)));
+        Ok(())
+    }
+
+    /// Whether nginx, or `/health`, is seen to fail.
+    fn effective(&mut self, record: &Record) -> bool {
+        let limit = EFFECT.min(record.deadline().saturating_sub(since_boot()));
+        let Some((endpoint, path)) = record.endpoint() else { return false };
+        let observed = match record.mode {
+            Mode::Stop | Mode::Crash => endpoint.ask_until(path, limit, |a| !a.is_some()),
+            Mode::Unhealthy => endpoint.ask_until(path, limit, |a| a == Answer::Status(503)),
+            Mode::Slow => late(&endpoint, path, record, limit),
+        };
+        let effective = match record.mode {
+            Mode::Stop | Mode::Crash => !observed.is_some(),
+            Mode::Unhealthy => observed == Answer::Status(503),
+            Mode::Slow => observed == Answer::Silent,
+        };
+        let observed = observed.to_string();
+        let event = if effective { "effective" } else { "no_effect" };
+        let _ = history::append(&self.paths.log, record, event, &observed);
+        if effective {
+            (self.tell)(Told::Event(Event::now(record, Step::Effective { observed })));
+        } else {
+            (self.tell)(Told::Warning(format!("no effect: {} {observed}", endpoint.addr)));
+        }
+        effective
+    }
+
+    /// Waits for the deadline, a signal, or somebody else's recovery, and tells each second how things stand. A
+    /// keeper that was killed is replaced.
+    fn hold(&mut self, record: &Record) -> Result<Held, FaultError> {
+        let mut next = since_boot();
+        loop {
+            let left = record.deadline().saturating_sub(since_boot());
+            if left.is_zero() {
+                return Ok(Held::Over(Why::Deadline));
+            }
+            if since_boot() >= next {
+                if let Some((endpoint, path)) = record.endpoint() {
+                    let observed = endpoint.ask(path, Duration::from_millis(250));
+                    (self.tell)(Told::Holding { left: left.as_secs_f64().ceil() as u64, observed });
+                }
+                next += Duration::from_secs(1);
+            }
+            let until = next.min(record.deadline());
+            let woken = self.waiter.until(until, Some(rustix::fd::AsFd::as_fd(self.keeper.ended())));
+            match woken.map_err(FaultError::Wait)? {
+                Woken::Time => {}
+                Woken::Signal(signal) => return Ok(Held::Signal(signal)),
+                Woken::Ready => {
+                    if self.keeper.is_gone() && Record::read(&self.paths.state)?.is_none() {
+                        return Ok(Held::Over(Why::Asked));
+                    }
+                    self.keeper = lease::arm(self.paths, record)?;
+                }
+            }
+        }
+    }
+
+    /// Ends the fault, or finds that another has ended it; the milliseconds until nginx answered.
+    fn end(&mut self, record: &Record, held: Option<Lock>, why: Why) -> Result<u64, FaultError> {
+        let limit = Duration::from_secs(30);
+        let taken = match held {
+            Some(lock) => Some(lock),
+            None => lock(self.paths, limit)?,
+        };
+        let Some(lock) = taken else { return Err(FaultError::Busy(limit)) };
+        let start = Instant::now();
+        match end(self.paths, &lock, Some(&record.id), why, self.tell)? {
+            Ended::Here { first_ok_after_ms, .. } => Ok(first_ok_after_ms),
+            Ended::Already => {
+                // Its record is gone, and it goes only after nginx was seen to answer.
+                (self.tell)(Told::Event(Event::now(record, Step::Recovering { why: Why::Asked })));
+                let first_ok_after_ms = millis(start.elapsed());
+                (self.tell)(Told::Event(Event::now(record, Step::Recovered { first_ok_after_ms })));
+                Ok(first_ok_after_ms)
+            }
+        }
+    }
+}
+
+/// Whether `/health` is late: no answer for half of the delay, a second at most, where it takes a millisecond.
+fn late(endpoint: &Endpoint, path: &str, record: &Record, limit: Duration) -> Answer {
+    let patience = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2).min(Duration::from_secs(1));
+    let end = Instant::now() + limit;
+    loop {
+        let answer = endpoint.ask(path, patience);
+        if answer == Answer::Silent || Instant::now() > end {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+impl Outcome {
+    fn detached() -> Self {
+        Self {
+            effective: true,
+            recovered: None,
+            held_ms: None,
+            first_ok_after_ms: None,
+            detached: true,
+            signal: None,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What is refused, with its exit code, and that nothing was touched then.
+
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+
+use world::agent::{self, Running};
+use world::nginx::Nginx;
+use world::place::Place;
+
+use super::{LONG, World, exists, finish};
+
+/// Nothing happened: same master, same workers, no record.
+fn untouched(world: &World, master: i32) {
+    assert_eq!(world.nginx.master().unwrap(), master);
+    assert!(exists(master) && world.nginx.answers() && world.agents().is_empty());
+}
+
+#[test]
+fn wrong_usage_is_told_with_exit_2() {
+    let world = World::new();
+    for (args, told) in [
+        ("--mode nap", "invalid value 'nap'"),
+        ("--mode stop --secs 0", "lasts 1 to 300 s"),
+        ("--mode stop --secs 2h --force", "up to 3600"),
+        ("--mode stop --secs soon", "is no duration"),
+        ("--mode stop --delay 5s", "--delay is for --mode slow"),
+        ("--mode unhealthy", "touches no nginx"),
+    ] {
+        let (code, _, stderr) = finish(world.fail(args));
+        assert_eq!(code, 2, "{args}: {stderr}");
+        assert!(stderr.contains(told), "{args}: {stderr}");
+    }
+}
+
+#[test]
+fn a_long_outage_must_be_meant() {
+    let world = World::new();
+    let master = world.nginx.master().unwrap();
+    let (code, _, stderr) = finish(world.fail("--mode stop --secs 301"));
+    assert!(code == 4 && stderr.contains("add --force"), "{code} {stderr}");
+    untouched(&world, master);
+    assert_eq!(finish(world.fail("--mode stop --secs 301 --force --dry-run")).0, 0);
+}
+
+#[test]
+fn a_second_fault_is_refused_and_told_of_the_first() {
+    let world = World::new();
+    let running = Running::spawn(&world.place, world.fail("--mode stop --secs 250")).unwrap();
+    running.event("effective", LONG).unwrap();
+    let (code, _, stderr) = finish(world.fail("--mode crash"));
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("a fault is active already: stop on nginx"), "{stderr}");
+    running.end(nix::sys::signal::Signal::SIGTERM).unwrap();
+    world.is_well();
+}
+
+#[test]
+fn of_two_that_race_one_wins() {
+    let world = World::new();
+    let racers: Vec<_> =
+        (0..4).map(|_| Running::spawn(&world.place, world.fail("--mode stop --secs 2")).unwrap()).collect();
+    let codes: Vec<_> = racers.into_iter().map(|mut r| r.wait(LONG).unwrap().code().unwrap()).collect();
+    assert_eq!(codes.iter().filter(|c| **c == 0).count(), 1, "{codes:?}");
+    assert!(codes.iter().all(|c| *c == 0 || *c == 4), "{codes:?}");
+    world.is_well();
+}
+
+#[test]
+fn an_nginx_that_is_not_well_is_left_alone() {
+    let world = World::new();
+    for pid in world.nginx.workers() {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    }
+    let (code, _, stderr) = finish(world.fail("--mode stop"));
+    assert!(code == 4 && stderr.contains("does not answer"), "{code} {stderr}");
+    for pid in world.nginx.workers() {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGCONT).unwrap();
+    }
+    world.is_well();
+}
+
+#[test]
+fn without_nginx_it_cannot_be_told() {
+    let world = World::new();
+    world.nginx.stop().unwrap();
+    let (code, _, stderr) = finish(world.fail("--mode stop"));
+    assert!(code == 3 && stderr.contains("no nginx found"), "{code} {stderr}");
+}
+
+#[test]
+fn of_several_nginx_one_must_be_named() {
+    let (one, other) = (World::new(), Place::new().unwrap());
+    let second = Nginx::start(&other, "", "location / { return 200; }").unwrap();
+    let (code, _, stderr) = one.run(&["fail", "--mode", "stop"]);
+    assert_eq!(code, 4, "{stderr}");
+    for nginx in [&one.nginx, &second] {
+        let named = format!("--pid {} (--conf {})", nginx.master().unwrap(), nginx.conf.display());
+        assert!(stderr.contains(&named), "{stderr}");
+    }
+    let master = second.master().unwrap();
+    assert_eq!(finish(one.fail("--mode crash --secs 1")).0, 0);
+    assert_eq!(second.master().unwrap(), master);
+    assert!(second.answers() && second.workers().len() == 2);
+}
+
+#[test]
+fn who_is_not_root_may_not() {
+    let world = World::new();
+    let master = world.nginx.master().unwrap();
+    for mode in ["stop", "unhealthy"] {
+        // The binary may lie where only root looks.
+        let copy = world.place.join("agent");
+        std::fs::copy(agent::binary(), &copy).unwrap();
+        let mut command = std::process::Command::new(&copy);
+        command.args(["fail", "--mode", mode]).uid(65534).gid(65534).current_dir("/").env_clear();
+        let (code, _, stderr) = finish(command);
+        assert!(code == 3 && stderr.contains("sudo"), "{code} {stderr}");
+    }
+    untouched(&world, master);
+}
+
+#[test]
+fn hostile_folders_and_files_end_it_before_anything_is_touched() {
+    type Plant = fn(&World);
+    let plant: [(&str, Plant); 7] = [
+        ("a state folder that is a link", |w| {
+            std::fs::create_dir(w.place.join("elsewhere")).unwrap();
+            symlink(w.place.join("elsewhere"), w.place.join("state")).unwrap();
+        }),
+        ("a state folder that anybody can write", |w| {
+            std::fs::create_dir(w.place.join("state")).unwrap();
+            let mode = PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(w.place.join("state"), mode).unwrap();
+        }),
+        ("a run folder of somebody else's", |w| {
+            std::fs::create_dir(w.place.join("run")).unwrap();
+            chown(w.place.join("run"), Some(65534), Some(65534)).unwrap();
+        }),
+        ("a lock that is a link", |w| {
+            std::fs::create_dir(w.place.join("run")).unwrap();
+            symlink("/etc/passwd", w.place.join("run/fault.lock")).unwrap();
+        }),
+        ("a history that is a link", |w| {
+            std::fs::create_dir(w.place.join("log")).unwrap();
+            std::fs::write(w.place.join("innocent"), "").unwrap();
+            symlink(w.place.join("innocent"), w.place.join("log/faults.jsonl")).unwrap();
+        }),
+        ("a record that is a link", |w| {
+            std::fs::create_dir(w.place.join("state")).unwrap();
+            symlink("/etc/passwd", w.record()).unwrap();
+        }),
+        ("a record that is no record", |w| {
+            std::fs::create_dir(w.place.join("state")).unwrap();
+            std::fs::write(w.record(), "{\"mode\":\"stop\"").unwrap();
+        }),
+    ];
+    for (what, plant) in plant {
+        let world = World::new();
+        let master = world.nginx.master().unwrap();
+        plant(&world);
+        let (code, _, stderr) = finish(world.fail("--mode stop --secs 2"));
+        assert_eq!(code, 3, "{what}: {stderr}");
+        untouched(&world, master);
+        assert_eq!(std::fs::read_to_string(world.place.join("innocent")).unwrap_or_default(), "");
+    }
+}
+
+#[test]
+fn a_record_that_can_not_be_read_is_never_nothing_to_do() {
+    let world = World::new();
+    std::fs::create_dir(world.place.join("state")).unwrap();
+    std::fs::write(world.record(), "{").unwrap();
+    let (code, _, stderr) = world.run(&["recover"]);
+    assert!(code == 3 && stderr.contains("cannot be understood"), "{code} {stderr}");
+    assert!(world.record().exists());
+}
