@@ -1,11 +1,25 @@
 //! What was moved or copied aside unread is found again, by its name, its inode or its content.
 
+use std::fs::File;
+use std::time::Duration;
+
 use super::follower::{Follower, Place};
 use super::siblings::{self, Sibling};
-use super::{Event, Gap, MAX_GENERATIONS, Sink, Tail};
-use std::fs::File;
+use super::{Event, Find, Gap, MAX_GENERATIONS, Sink, Tail};
+
+/// An older generation that was last written to so lately may hold what the last few minutes logged.
+const RECENT: Duration = Duration::from_secs(300);
 
 impl Tail {
+    /// The generation before the log's present one, where what `find` looks for may begin in it: a log that was
+    /// rotated a minute ago has the minutes before in there.
+    pub(super) fn before(listed: &[Sibling], find: &Find) -> Option<Follower> {
+        let last = listed.iter().rfind(|s| s.is_generation)?;
+        let file = last.open().filter(|_| last.modified.elapsed().is_ok_and(|age| age < RECENT))?;
+        let offset = find(&file).ok()?;
+        Follower::at(file, offset).ok()
+    }
+
     /// Generations beside the log that had its name between two looks: new, and no copies of what we know.
     pub(super) fn unread(&mut self, listed: &[Sibling], besides: &[Place]) -> Vec<Follower> {
         let mut seen: Vec<Place> = self.generations.iter().map(Follower::reached).collect();
@@ -22,7 +36,7 @@ impl Tail {
             };
             let rest = self.truncated.iter().find(|(place, _)| place.fits(&file).unwrap_or(false));
             if let Some((place, unfinished)) = rest {
-                if let Ok(mut copy) = Follower::at(file, place.offset - unfinished) {
+                if let Ok(mut copy) = Follower::at(file, place.offset.saturating_sub(*unfinished)) {
                     copy.finished = true;
                     found.push(copy);
                 }

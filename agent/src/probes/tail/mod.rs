@@ -248,7 +248,9 @@ impl Tail {
                 Start::Now => line_start(&file, file.metadata()?.len())?,
                 Start::At(find) => find(&file)?,
             };
-            self.start = Some(start);
+            if let (0, Start::At(find)) = (offset, &start) {
+                self.generations.extend(Self::before(listed, find).filter(|before| before.id != id));
+            }
             self.generations.push(Follower::at(file, offset)?);
             return Ok(());
         }
