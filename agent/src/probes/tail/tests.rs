@@ -5,6 +5,7 @@
 mod world;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use world::World;
 
@@ -70,8 +71,9 @@ fn play(acts: &[Act], append: bool) {
     world.end();
 }
 
+// The seed is fixed, so that a gate says the same of the same code; change it to look further.
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 4000, failure_persistence: None, rng_seed: RngSeed::Fixed(4), ..ProptestConfig::default() })]
 
     #[test]
     fn every_line_comes_out_once_whatever_happens_to_the_log(acts in acts(), append in any::<bool>()) {
