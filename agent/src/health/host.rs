@@ -4,6 +4,7 @@
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_timerslack;
 use sysinfo::System;
 use tokio::sync::watch;
 
@@ -11,6 +12,8 @@ use crate::sys::cpu::{CpuShare, CpuTimes};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(10);
+/// How late is no matter.
+const SLACK_NS: u64 = 1_000_000_000;
 /// What is looked at: the log, the state and most likely nginx's files are there.
 const DISK: &str = "/";
 
@@ -32,6 +35,7 @@ pub(super) fn start() -> std::io::Result<(watch::Receiver<Option<HostSample>>, S
     let (publish, samples) = watch::channel(None);
     let (stop, stopped) = channel();
     std::thread::Builder::new().name("host".into()).stack_size(128 << 10).spawn(move || {
+        let _ = set_timerslack(SLACK_NS);
         let mut system = System::new();
         let mut before = CpuTimes::now().ok();
         // The first CPU share needs some time between two readings.

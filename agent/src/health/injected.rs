@@ -12,9 +12,6 @@ use crate::fault::Snapshot;
 use crate::fault::record::{Mode, Record};
 use crate::sys::clock;
 
-/// How often the file is looked at where the kernel tells nothing: the folder isn't there yet, or there are no
-/// watches left.
-const LOOK_UNWATCHED: Duration = Duration::from_millis(500);
 /// The folder may have been replaced behind the watch.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
@@ -50,9 +47,10 @@ impl Injected {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// When to look though the kernel told nothing; `None` when some other wake-up will do.
-    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        self.watch.is_none().then(|| now + LOOK_UNWATCHED)
+    /// Whether to look though the kernel told nothing: the folder isn't there yet or may be another one by now, or
+    /// there are no watches left.
+    pub(super) fn wants_a_look(&self) -> bool {
+        self.watch.is_none() || self.watched_at.elapsed() > WATCH_AGAIN
     }
 
     /// Looks at the file; says whether something changed.
@@ -61,7 +59,7 @@ impl Injected {
         if let Some(watch) = &self.watch {
             while rustix::io::read(watch, &mut [0_u8; 4096]).is_ok_and(|n| n > 0) {}
         }
-        if self.watched_at.elapsed() > WATCH_AGAIN {
+        if self.wants_a_look() {
             self.watch = watch(&self.state);
             self.watched_at = Instant::now();
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_timerslack;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::watch;
 
@@ -24,6 +25,9 @@ use crate::sys::clock;
 
 /// How often the address is looked up again while nothing answers there.
 const FIND_AGAIN: Duration = Duration::from_secs(2);
+
+/// How late the thread may be woken, so that the kernel can wake others with it.
+const SLACK_NS: u64 = 20_000_000;
 
 /// What the sampler is told at the start.
 #[derive(Debug)]
@@ -75,6 +79,7 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
         }
     });
     std::thread::Builder::new().name("sampler".into()).stack_size(256 << 10).spawn(move || {
+        let _ = set_timerslack(SLACK_NS);
         sampler.run(&wake, &publish);
         drop(stop_host);
     })?;
@@ -99,6 +104,7 @@ struct Sampler {
 
 impl Sampler {
     fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
+        let mut record_changed = true;
         while !publish.is_closed() {
             let now = Instant::now();
             let mut news = false;
@@ -108,29 +114,32 @@ impl Sampler {
                     news = true;
                 }
             }
-            news |= self.injected.look();
+            news |= record_changed && self.injected.look();
             news |= self.take_identity();
             // Without an nginx to ask, being awake is the news.
             if news || self.found.is_none() {
                 self.publish(publish);
             }
-            self.wait(wake);
+            record_changed = self.wait(wake);
         }
     }
 
-    /// Sleeps until something happens or is due.
-    fn wait(&self, wake: &OwnedFd) {
+    /// Sleeps until something happens or is due; says whether the fault record wants to be looked at.
+    fn wait(&self, wake: &OwnedFd) -> bool {
         let now = Instant::now();
         let idle = now + self.inputs.settings.interval.0;
         let until = if self.found.is_some() { self.asker.wake_at() } else { idle };
-        let until = self.injected.wake_at(now).map_or(until, |at| until.min(at));
         let left = until.saturating_duration_since(now);
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
-        fds.extend(self.injected.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         fds.extend(self.asker.fds().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        fds.extend(self.injected.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let _ = poll(&mut fds, Some(&timeout)); // an interrupted sleep is a short one
-        let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+        let is_ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
+        if is_ready(fds.first()) {
+            let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+        }
+        self.injected.wants_a_look() || is_ready(fds.last())
     }
 
     fn take_identity(&mut self) -> bool {
