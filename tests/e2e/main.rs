@@ -6,6 +6,7 @@ mod alb;
 mod demo;
 mod fault;
 mod imds;
+mod probes;
 mod serve;
 mod stress;
 mod stress_manners;

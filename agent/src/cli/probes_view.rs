@@ -160,6 +160,11 @@ fn blame(node: &NodeReport) -> Option<String> {
         return Some(format!("{} probes every {}", node.node, seconds(ms)));
     }
     match node.state {
+        NodeState::Off if node.missed + node.off_rhythm == 0 => Some(format!(
+            "{}: its interval is {}",
+            node.node,
+            node.interval_p50_ms.map_or_else(String::new, seconds)
+        )),
         NodeState::Off | NodeState::Late => Some(format!(
             "{}: {} missed, {} out of rhythm{}",
             node.node,

@@ -78,6 +78,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_was_just_rotated_begins_in_the_generation_before() {
+        use crate::probes::tail::{Event, Start, Tail};
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("access.log");
+        std::fs::write(dir.path().join("access.log.1"), "1\n2\n3\n").unwrap();
+        std::fs::write(&log, "4\n").unwrap();
+        let size = |file: &File| Ok(file.metadata()?.len().saturating_sub(4)); // the last two lines
+        let mut tail = Tail::new(&log, Start::At(Box::new(size)));
+        let mut found = Vec::new();
+        tail.look(&mut |event| {
+            if let Event::Lines(block) = event {
+                found.extend_from_slice(block);
+            }
+        })
+        .unwrap();
+        assert_eq!(found, b"2\n3\n4\n");
+    }
+
+    #[test]
     fn a_log_that_is_young_or_empty_or_unreadable_begins_at_its_beginning() {
         let format = Format::compile("combined").unwrap();
         assert_eq!(start_of(&log(0..2000), 0, &format).unwrap(), 0);

@@ -129,6 +129,9 @@ impl Scanner {
 
     /// Reads a line by the format, or by the first other one that fits, which then is the format.
     fn parse<'a>(&mut self, text: &'a [u8]) -> Option<Line<'a>> {
+        if let Some(line) = self.formats.first()?.parse(text) {
+            return Some(line);
+        }
         let at = self.formats.iter().position(|format| format.parse(text).is_some())?;
         self.formats.swap(0, at);
         self.formats.first()?.parse(text)

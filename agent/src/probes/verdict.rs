@@ -142,3 +142,56 @@ fn reason(cadence: &Cadence, nodes: &[NodeReport], traffic: &Traffic, now_ms: i6
     }
     if judged().any(|node| node.state == NodeState::OnTime) { Reason::OnTime } else { Reason::TooFew }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probes::cadence::Beat;
+
+    fn cadence(probes: i64) -> Cadence {
+        let mut cadence = Cadence::new(Some(5000), None);
+        for n in 0..probes {
+            let node = "10.0.0.1".parse().unwrap();
+            cadence.observe(Beat { node, key: 0, at_ms: n * 5000, resolution_ms: 1, ok: true });
+        }
+        cadence
+    }
+
+    fn traffic(lines: u64, first: i64, last: i64, late_ms: i64) -> Traffic {
+        Traffic { lines, first_ms: Some(first), last_ms: Some(last), late_ms, ..Traffic::default() }
+    }
+
+    fn verdict(probes: i64, traffic: &Traffic, now_ms: i64) -> (Reason, Answer) {
+        let verdict = judge(&cadence(probes), traffic, now_ms, true);
+        (verdict.reason, verdict.answer)
+    }
+
+    #[test]
+    fn each_kind_of_silence_has_its_reason() {
+        let cases = [
+            (6, traffic(6, 0, 25_000, 0), 27_000, Reason::OnTime, Answer::Yes),
+            (6, traffic(90, 0, 60_000, 0), 60_000, Reason::Stopped, Answer::No),
+            (6, traffic(6, 0, 25_000, 0), 60_000, Reason::NoTraffic, Answer::No),
+            (6, traffic(6, 0, 25_000, 30_000), 60_000, Reason::Buffered, Answer::Unknown),
+            (0, traffic(90, 0, 60_000, 0), 60_000, Reason::NotLogged, Answer::Unknown),
+            (0, traffic(2, 0, 1000, 0), 2000, Reason::TooFew, Answer::Unknown),
+            (0, Traffic::default(), 60_000, Reason::NoTraffic, Answer::Unknown),
+            (2, traffic(2, 0, 5000, 0), 6000, Reason::TooFew, Answer::Unknown),
+        ];
+        for (probes, traffic, now_ms, reason, answer) in cases {
+            assert_eq!(verdict(probes, &traffic, now_ms), (reason, answer), "{traffic:?} at {now_ms}");
+        }
+    }
+
+    #[test]
+    fn what_is_still_held_back_in_nginx_is_not_late() {
+        assert_eq!(verdict(6, &traffic(6, 0, 25_000, 6000), 36_500).0, Reason::OnTime);
+        assert_eq!(verdict(6, &traffic(6, 0, 25_000, 0), 36_500).0, Reason::OffRhythm);
+    }
+
+    #[test]
+    fn without_a_log_it_says_so() {
+        let verdict = judge(&cadence(0), &Traffic::default(), 0, false);
+        assert_eq!((verdict.reason, verdict.confirmed), (Reason::NoLog, false));
+    }
+}

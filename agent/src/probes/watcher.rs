@@ -181,6 +181,7 @@ impl Eye {
             wake.clear(woken == [true]);
             prompt = start.elapsed() < limit;
         }
+        self.look(false);
         self.keep_place();
     }
 
@@ -276,3 +277,6 @@ impl Eye {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

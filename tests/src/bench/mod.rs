@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod kernel;
+pub mod probes;
 pub mod stress;
 mod stress_life;
 mod stress_nginx;

@@ -59,10 +59,8 @@ pub(super) fn line<'a>(format: &Format, text: &'a [u8]) -> Option<Line<'a>> {
 
 /// Where the next quotation mark is that belongs to the format.
 fn quote(escape: Escape, text: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'"', text).find(|at| {
-        let backslashes = text[..*at].iter().rev().take_while(|b| **b == b'\\').count();
-        escape != Escape::Json || backslashes % 2 == 0
-    })
+    let backslashes = |at: usize| text[..at].iter().rev().take_while(|b| **b == b'\\').count();
+    memchr::memchr_iter(b'"', text).find(|at| escape != Escape::Json || backslashes(*at) % 2 == 0)
 }
 
 /// Reads what stands between two quotation marks: from the left and from the right as far as grammar carries.

@@ -23,6 +23,10 @@ pub struct Checkpoint {
     at: SystemTime,
     generations: Vec<Place>,
     known: Vec<Place>,
+    /// A gap that was found and not yet reported.
+    lost: bool,
+    /// Where we were in files when they were truncated, and how much of that was an unfinished line.
+    truncated: Vec<(Place, u64)>,
 }
 
 impl Checkpoint {
@@ -61,8 +65,10 @@ impl Tail {
         Checkpoint {
             path: self.path.clone(),
             at: SystemTime::now(),
-            generations: self.generations.iter().filter_map(|g| g.place().ok()).collect(),
+            generations: self.generations.iter().map(Follower::place).collect(),
             known: self.known.places().to_vec(),
+            lost: self.lost,
+            truncated: self.truncated.iter().copied().collect(),
         }
     }
 
@@ -72,24 +78,27 @@ impl Tail {
         tail.start = None;
         tail.rotating = true;
         tail.known = Known::new(checkpoint.known.clone());
+        tail.truncated = checkpoint.truncated.iter().copied().collect();
         tail.not_before = checkpoint.at.checked_sub(SLACK);
         let listed = siblings::list(&checkpoint.path);
         tail.generations = checkpoint.generations.iter().filter_map(|place| find(place, &listed)).collect();
-        tail.lost = match checkpoint.generations.last() {
-            Some(last) => !tail.generations.iter().any(|g| g.id == last.id && !g.finished),
+        tail.lost = checkpoint.lost;
+        tail.lost |= match checkpoint.generations.last() {
+            Some(last) => last.offset > 0 && !tail.generations.iter().any(|g| g.id == last.id && !g.finished),
             None => false,
         };
         tail
     }
 }
 
-/// The file that `place` was in, followed from there.
+/// The file that `place` was in, followed from there. One of which nothing was read can't be told from another that
+/// got its inode since: it is left to be found as a new one.
 fn find(place: &Place, listed: &[Sibling]) -> Option<Follower> {
     let same = |id: FileId| listed.iter().find(move |s| s.id == id);
     let untouched = same(place.id)
         .filter(|s| s.size >= place.offset)
         .and_then(Sibling::open)
-        .filter(|file| place.offset == 0 || place.fits(file).unwrap_or(false));
+        .filter(|file| place.fits(file).unwrap_or(false));
     if let Some(file) = untouched {
         return Follower::at(file, place.offset).ok();
     }

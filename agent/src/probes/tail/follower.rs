@@ -47,6 +47,13 @@ impl Print {
         Self { len: bytes.len(), hash: bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold) }
     }
 
+    /// The print of a file's first bytes, as far as they are whole lines: half a line is like any other.
+    pub(super) fn of_head(bytes: &[u8]) -> Self {
+        let whole =
+            if bytes.len() < WINDOW { memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1) } else { WINDOW };
+        Self::of(bytes.get(..whole).unwrap_or_default())
+    }
+
     /// Whether `file` has such bytes at `at`.
     pub(super) fn is_at(self, file: &File, at: u64) -> io::Result<bool> {
         Ok(self.len <= WINDOW && Self::of(&bytes_at(file, at, self.len)?) == self)
@@ -68,6 +75,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether `file` begins as this one does. A hole has no face: behind one, the place itself must fit too.
+    pub(super) fn begins(&self, file: &File) -> io::Result<bool> {
+        let blank = Print::of(&[0; WINDOW][..self.head.len.min(WINDOW)]) == self.head;
+        Ok(self.head.len > 0
+            && self.head.is_at(file, 0)?
+            && (!blank || (self.tail.len > 0 && self.fits(file)?)))
+    }
+
     /// Whether `file` has the bytes that were read, whatever its inode.
     pub(super) fn fits(&self, file: &File) -> io::Result<bool> {
         let len = self.tail.len as u64;
@@ -159,18 +174,22 @@ impl Follower {
     }
 
     /// Where it stands, its unfinished line not counted as read.
-    pub(super) fn place(&self) -> io::Result<Place> {
-        let offset = self.offset - (self.lines.unfinished() as u64).min(self.offset);
-        if offset == self.offset {
-            return Ok(self.reached());
-        }
-        let again = Self::at(self.file.try_clone()?, offset)?;
-        Ok(again.reached())
+    pub(super) fn place(&self) -> Place {
+        let unfinished = self.lines.unfinished();
+        let offset = self.offset.saturating_sub(unfinished as u64);
+        let head = self.head.get(..usize::try_from(offset).unwrap_or(WINDOW)).unwrap_or(&self.head);
+        let tail = self.tail.get(..self.tail.len().saturating_sub(unfinished)).unwrap_or_default();
+        Place { id: self.id, offset, head: Print::of_head(head), tail: Print::of(tail) }
     }
 
     /// Where reading stands, the unfinished line included.
     pub(super) fn reached(&self) -> Place {
-        Place { id: self.id, offset: self.offset, head: Print::of(&self.head), tail: Print::of(&self.tail) }
+        Place {
+            id: self.id,
+            offset: self.offset,
+            head: Print::of_head(&self.head),
+            tail: Print::of(&self.tail),
+        }
     }
 
     /// Reads to the end, handing on whole lines.
@@ -231,16 +250,17 @@ impl Follower {
         Ok(self.offset <= WINDOW as u64 || has_at(&self.file, 0, &self.head)?)
     }
 
-    /// After a truncation: where what hasn't been read begins, which is 0 unless only the end was cut off.
+    /// After a truncation: goes on where what hasn't been read begins. That is at 0, unless only the end was cut off,
+    /// as the lines that are still there show.
     pub(super) fn start_again(&mut self) -> io::Result<()> {
         let size = self.file.metadata()?.len();
-        let common = self.head.len().min(usize::try_from(size).unwrap_or(usize::MAX));
-        let same = size < self.offset
-            && self.head[..common].contains(&b'\n')
-            && bytes_at(&self.file, 0, common)? == self.head[..common];
+        let now = bytes_at(&self.file, 0, self.head.len())?;
+        let common = now.iter().zip(&self.head).take_while(|(a, b)| a == b).count();
+        let whole_lines = memchr::memrchr(b'\n', &self.head[..common]).map_or(0, |at| at + 1);
+        // Beyond our window nobody knows where it was cut: what is there now may have been read.
+        let from = if common == WINDOW && whole_lines > 0 { size } else { whole_lines as u64 };
         let overlong = self.lines.overlong;
-        let again = Self::at(self.file.try_clone()?, if same { size } else { 0 })?;
-        *self = again;
+        *self = Self::at(self.file.try_clone()?, from)?;
         self.lines.overlong = overlong;
         Ok(())
     }

@@ -4,12 +4,14 @@
 //! The log is a row of generations, each held by its descriptor: the last one has the log's name, those before it
 //! were renamed or deleted and may still be written to, as nginx's workers go on until they are told to reopen.
 
+mod aside;
 mod checkpoint;
 mod follower;
 mod lines;
 mod siblings;
 pub mod wait;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,6 +106,8 @@ pub struct Tail {
     /// Generations beside the log are old, unless they appear while this is set.
     rotating: bool,
     known: Known,
+    /// Where we were in files when they were truncated, and how much of that was an unfinished line: a copy may turn up.
+    truncated: VecDeque<(Place, u64)>,
     /// Files older than this were there before; only after a restart.
     not_before: Option<SystemTime>,
     /// After a restart, the file that was being read wasn't found whole.
@@ -121,6 +125,7 @@ impl Tail {
             named: false,
             rotating: false,
             known: Known::default(),
+            truncated: VecDeque::new(),
             not_before: None,
             lost: false,
             overlong: 0,
@@ -155,31 +160,51 @@ impl Tail {
         if std::mem::take(&mut self.lost) {
             sink(Event::Gap(Gap::Lost));
         }
+        let empty: Vec<FileId> = self.generations.iter().filter(|g| g.offset == 0).map(|g| g.id).collect();
         self.read_all(sink);
-        let opened = match self.present() {
-            Ok(opened) => opened,
-            Err(reason) => {
+        if self.start.is_some() {
+            // What lies beside the log before our first look is old.
+            self.known.remember_all(&siblings::list(&self.path), true);
+        }
+        let failed = |reason| TailError { path: self.path.clone(), reason };
+        let present = match self.present().map_err(failed) {
+            Ok(present) => present,
+            Err(e) => {
                 self.named = false;
-                return Err(TailError { path: self.path.clone(), reason });
+                return Err(e);
             }
         };
-        let missed = match opened {
-            Present::New(file, id) => self.adopt(file, id),
-            Present::Followed => {
-                self.named = true;
-                Ok(())
+        // Asked and listed after the log was opened: what had its name in between is on the list.
+        let renamed = self.known.names_changed(&self.path) || matches!(present, Present::New(..));
+        let listed = if renamed { siblings::list(&self.path) } else { Vec::new() };
+        match present {
+            Present::New(file, id) => {
+                let adopted = self.adopt(file, id, &listed);
+                self.start = None;
+                adopted.map_err(|reason| TailError { path: self.path.clone(), reason })?;
             }
+            Present::Followed => self.named = true,
             Present::None => {
                 self.named = false;
                 self.rotating = true;
-                Ok(())
+                if self.start.take().is_none() {
+                    let between = self.unread(&listed, &[]);
+                    self.generations.extend(between);
+                }
             }
-        };
-        let first = self.start.take().is_some();
-        missed.map_err(|reason| TailError { path: self.path.clone(), reason })?;
+        }
+        // A file that was written, copied away and truncated between two looks shows nothing of it.
+        if self.named && self.generations.last().is_some_and(|last| empty.contains(&last.id)) {
+            let copies = self.unread_copies(&listed, &[]);
+            let last = self.generations.len() - 1;
+            self.generations.splice(last..last, copies);
+        }
         self.read_all(sink);
-        if self.known.names_changed(&self.path) && (self.named || first) {
-            self.known.remember_all(&siblings::list(&self.path), first);
+        // Only if the log still is what we follow: else the list has generations that the next look must read.
+        if renamed && self.named && matches!(self.present(), Ok(Present::Followed)) {
+            let mut beside = listed;
+            beside.retain(|s| !self.generations.iter().any(|g| g.id == s.id));
+            self.known.remember_all(&beside, false);
         }
         if self.named {
             self.rotating = false;
@@ -210,7 +235,7 @@ impl Tail {
     }
 
     /// Takes the file that now has the log's name, and what had it in between.
-    fn adopt(&mut self, file: File, id: FileId) -> io::Result<()> {
+    fn adopt(&mut self, file: File, id: FileId, listed: &[Sibling]) -> io::Result<()> {
         self.named = true;
         if let Some(at) = self.generations.iter().position(|g| g.id == id) {
             let back = self.generations.remove(at);
@@ -223,7 +248,9 @@ impl Tail {
                 Start::Now => line_start(&file, file.metadata()?.len())?,
                 Start::At(find) => find(&file)?,
             };
-            self.start = Some(start);
+            if let (0, Start::At(find)) = (offset, &start) {
+                self.generations.extend(Self::before(listed, find).filter(|before| before.id != id));
+            }
             self.generations.push(Follower::at(file, offset)?);
             return Ok(());
         }
@@ -243,42 +270,13 @@ impl Tail {
         };
         follower.busy = Instant::now();
         let between = if self.rotating || !self.generations.is_empty() {
-            self.unread(
-                &siblings::list(&self.path),
-                &[Follower::at(follower.file.try_clone()?, size)?.reached()],
-            )
+            self.unread(listed, &[Follower::at(follower.file.try_clone()?, size)?.reached()])
         } else {
             Vec::new()
         };
         self.generations.extend(between);
         self.generations.push(follower);
         Ok(())
-    }
-
-    /// Generations beside the log that had its name between two looks: new, and no copies of what we know.
-    fn unread(&mut self, listed: &[Sibling], besides: &[Place]) -> Vec<Follower> {
-        let mut seen: Vec<Place> = self.generations.iter().map(Follower::reached).collect();
-        seen.extend_from_slice(besides);
-        let mut found = Vec::new();
-        for sibling in listed.iter().filter(|s| s.is_generation && s.size > 0) {
-            if seen.iter().any(|place| place.id == sibling.id)
-                || self.not_before.is_some_and(|earliest| sibling.modified < earliest)
-            {
-                continue;
-            }
-            let Some(file) = sibling.open().filter(|file| self.known.of(sibling.id, file).is_none()) else {
-                continue;
-            };
-            let is_copy = |place: &Place| place.head.len > 0 && place.head.is_at(&file, 0).unwrap_or(false);
-            if seen.iter().any(is_copy) {
-                continue;
-            }
-            if let (Ok(head), Ok(follower)) = (siblings::head(&file), Follower::at(file, 0)) {
-                seen.push(Place { head, ..follower.reached() });
-                found.push(follower);
-            }
-        }
-        found
     }
 
     /// Reads every generation to its end, the oldest first.
@@ -307,53 +305,6 @@ impl Tail {
         }
         self.generations.retain(|g| !done.iter().any(|place| place.id == g.id));
         done.into_iter().for_each(|place| self.known.remember(place));
-    }
-
-    /// Generation `at` was truncated: what was copied away unread is inserted before it, and it starts again. Returns
-    /// the place from which to go on reading.
-    fn truncated(&mut self, at: usize, sink: &mut Sink<'_>) -> usize {
-        let Some(generation) = self.generations.get(at) else { return at };
-        let place = generation.reached();
-        let listed = siblings::list(&self.path);
-        let mut rest = Vec::new();
-        let fits = |s: &&Sibling| {
-            s.id != place.id && s.size >= place.offset && !self.generations.iter().any(|g| g.id == s.id)
-        };
-        let copy =
-            listed.iter().filter(fits).find_map(|s| s.open().filter(|f| place.fits(f).unwrap_or(false)));
-        let copied = copy.and_then(|file| Follower::at(file, place.offset).ok());
-        sink(Event::Gap(if copied.is_some() { Gap::Copied } else { Gap::Truncated }));
-        if let (Some(mut copied), Some(generation)) = (copied, self.generations.get_mut(at)) {
-            std::mem::swap(&mut copied.lines, &mut generation.lines);
-            copied.finished = true;
-            rest.push(copied);
-        }
-        let Some(generation) = self.generations.get_mut(at) else { return at };
-        if generation.start_again().is_err() {
-            self.generations.remove(at);
-            return at;
-        }
-        let is_current = at + 1 == self.generations.len();
-        let again = self.generations.get(at).filter(|g| g.offset == 0).and_then(|g| g.file.try_clone().ok());
-        let begins_like = |g: &Follower, file: &File| {
-            let head = g.reached().head;
-            g.id != place.id && head.len > 0 && head.is_at(file, 0).unwrap_or(false)
-        };
-        if !is_current
-            && again.as_ref().is_some_and(|file| self.generations.iter().any(|g| begins_like(g, file)))
-        {
-            // An older generation was overwritten by a copy of one that we follow.
-            self.generations.remove(at);
-        } else {
-            let mut besides = vec![place];
-            besides.extend(rest.iter().map(Follower::reached));
-            besides.extend(again.and_then(|f| siblings::head(&f).ok()).map(|head| Place { head, ..place }));
-            let mut between = self.unread(&listed, &besides);
-            between.iter_mut().for_each(|follower| follower.finished = true);
-            rest.extend(between);
-        }
-        self.generations.splice(at..at, rest);
-        at
     }
 
     /// Lets go of files that lost the log's name long ago, remembering how far they were read.
@@ -389,3 +340,6 @@ fn line_start(file: &File, offset: u64) -> io::Result<u64> {
     }
     Ok(if end == 0 { 0 } else { offset })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,15 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::follower::{self, FileId, Place, Print};
 
 /// How many files of a folder are looked at, and how many are remembered: far above what log rotation keeps.
 const MAX_LISTED: usize = 4096;
 const MAX_KNOWN: usize = 256;
+/// Longer than any tick of the clock that file times are taken from.
+const TICK: Duration = Duration::from_millis(50);
 
 /// A regular file in one of the log's folders.
 #[derive(Debug, Clone)]
@@ -51,18 +53,21 @@ pub(super) fn list(log: &Path) -> Vec<Sibling> {
     for folder in folders(log) {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
         for entry in entries.flatten().take(MAX_LISTED) {
-            let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
+            let Some(meta) = std::fs::metadata(entry.path()).ok().filter(Metadata::is_file) else { continue };
             let id = FileId::of(&meta);
-            if found.iter().any(|s| s.id == id) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_generation = names.iter().any(|base| is_generation(&name, base));
+            // A file with several names is one of the log's generations if one of the names says so.
+            if let Some(same) = found.iter_mut().find(|s| s.id == id) {
+                same.is_generation |= is_generation;
                 continue;
             }
-            let name = entry.file_name().to_string_lossy().into_owned();
             found.push(Sibling {
                 path: entry.path(),
                 id,
                 size: meta.len(),
                 modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                is_generation: names.iter().any(|base| is_generation(&name, base)),
+                is_generation,
             });
         }
     }
@@ -107,10 +112,13 @@ impl Known {
 
     /// Whether names in the log's folders changed since this was last asked.
     pub(super) fn names_changed(&mut self, log: &Path) -> bool {
-        let changed = |folder: PathBuf| std::fs::metadata(folder).and_then(|meta| meta.modified()).ok();
+        // A change within the clock's tick leaves the time as it was: a young time tells nothing.
+        let old = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > TICK);
+        let changed =
+            |folder: PathBuf| std::fs::metadata(folder).and_then(|meta| meta.modified()).ok().filter(old);
         let now: Vec<_> = folders(log).into_iter().map(changed).collect();
         let before = std::mem::replace(&mut self.folders_changed, now);
-        before != self.folders_changed
+        before != self.folders_changed || self.folders_changed.contains(&None)
     }
 
     /// What is remembered of a file, if it still begins as it did.
@@ -144,7 +152,7 @@ impl Known {
 
 /// The print of a file's first bytes.
 pub(super) fn head(file: &File) -> io::Result<Print> {
-    Ok(Print::of(&follower::bytes_at(file, 0, follower::WINDOW)?))
+    Ok(Print::of_head(&follower::bytes_at(file, 0, follower::WINDOW)?))
 }
 
 #[cfg(test)]
