@@ -131,6 +131,15 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     let pid = target.master.pid;
     let signals = match request.mode {
         Mode::Crash => format!("SIGKILL to master {pid} and its workers {workers:?}"),
+        Mode::Hang => {
+            let what = format!("would hold master {pid} and its workers {workers:?} in a ptrace stop");
+            let until = format!("after {secs} s would let them go and wait until nginx answers at");
+            out.event(&serde_json::json!({
+                "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
+                "conf": target.conf, "signals": [], "restore": null, "answers_at": target.endpoint.addr,
+            }));
+            return out.text(&format!("{what}\n{until} {}", target.endpoint.addr));
+        }
         _ => format!("SIGQUIT to master {pid}; SIGTERM after 5 s, SIGKILL after 10"),
     };
     let restore = format!("{} {}", target.exe.path.display(), target.args.join(" "));
@@ -201,6 +210,7 @@ fn because(why: Why) -> &'static str {
         Why::Signal => "a signal asked for it",
         Why::Asked => "`agent recover` asked for it",
         Why::NoEffect => "it had no effect",
+        Why::Released => "its keeper was killed, and nginx runs on",
         Why::Reboot => "the machine was started again",
     }
 }

@@ -81,6 +81,22 @@ pub enum FaultError {
         /// Why.
         reason: String,
     },
+    /// The kernel, or what this process may, lacks what the mode needs.
+    #[error("--mode {mode} is not possible here: {what}; other modes may be")]
+    Missing {
+        /// The mode.
+        mode: &'static str,
+        /// What is missing.
+        what: String,
+    },
+    /// A debugger is at it.
+    #[error("nginx {pid} is being traced by process {tracer}: end that one first")]
+    Traced {
+        /// Its master or a worker.
+        pid: i32,
+        /// Who.
+        tracer: i32,
+    },
     /// Longer than allowed.
     #[error("{} s is longer than {} s: add --force if the outage is meant to last that long", .0.as_secs(), super::MAX.as_secs())]
     TooLong(Duration),
@@ -106,8 +122,11 @@ pub enum FaultError {
 impl FaultError {
     /// Whether it was refused because unsafe; otherwise it can't be done or told.
     pub fn is_refusal(&self) -> bool {
-        use FaultError::{Active, Several, Supervised, TooLong, Unwell};
-        matches!(self, Active(_) | Several(_) | Supervised { .. } | TooLong(_) | Unwell { .. })
+        use FaultError::{Active, Several, Supervised, TooLong, Traced, Unwell};
+        matches!(
+            self,
+            Active(_) | Several(_) | Supervised { .. } | TooLong(_) | Traced { .. } | Unwell { .. }
+        )
     }
 }
 

@@ -1,9 +1,9 @@
 //! The lease without systemd: a keeper, this same binary in a session of its own, that ends the fault when nobody
 //! else does. It is there and waiting before anything is touched, or nothing is touched.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use super::error::FaultError;
 use super::event::{Told, Why};
-use super::record::Record;
+use super::hold::hold;
+use super::record::{Mode, Record};
 use super::recover::{boot_id, end, lock};
 use crate::config::Paths;
 use crate::sys::clock::since_boot;
@@ -19,12 +20,16 @@ use crate::sys::file::{Lock, read_trusted};
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{Credentials, Exe, Identity, Stat};
 use crate::sys::spawn;
+use crate::sys::trace::Held;
 use crate::sys::wait::{Waiter, Woken};
 
 /// How long the keeper may take to come up, on a machine whose every CPU burns.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What the keeper says when the fault can be injected.
 const READY: &[u8] = b"ready\n";
+/// What it is told when it shall hold nginx, and what it says when it does.
+const HOLD: &[u8] = b"hold\n";
+const HELD: &[u8] = b"held\n";
 /// How long the command that started the fault is given to end it before the keeper does.
 const COURTESY: Duration = Duration::from_millis(300);
 /// How long the lock is waited for: longer than the longest recovery.
@@ -35,6 +40,8 @@ const OTHERS: Duration = Duration::from_secs(30);
 pub(super) struct Keeper {
     child: Child,
     process: Handle,
+    /// What it says; the end of it after that.
+    stdout: ChildStdout,
 }
 
 impl Keeper {
@@ -53,6 +60,20 @@ impl Keeper {
         let _ = self.child.wait();
     }
 
+    /// Lets it hold every process of the fault's nginx, and waits until it does.
+    pub(super) fn hold(&mut self) -> Result<(), FaultError> {
+        let pid = self.pid();
+        let failed = |source| FaultError::Inject { what: format!("hold nginx through keeper {pid}"), source };
+        let stdin = self.child.stdin.take().ok_or_else(|| failed(io::Error::other("no pipe to it")))?;
+        (&stdin).write_all(HOLD).map_err(failed)?;
+        let said = read_line(&mut self.stdout);
+        match said.as_deref() {
+            Some(HELD) => Ok(()),
+            Some(other) => Err(failed(io::Error::other(String::from_utf8_lossy(other).trim().to_owned()))),
+            None => Err(failed(io::Error::other("it did not answer"))),
+        }
+    }
+
     /// Whether it has ended; it is reaped then.
     pub(super) fn is_gone(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
@@ -68,16 +89,18 @@ pub(super) fn arm(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> 
     let mut command = Command::new(program);
     command.arg("__keep").arg("--fault").arg(&record.id);
     command.arg("--state").arg(&paths.state).arg("--run").arg(&paths.run).arg("--log").arg(&paths.log);
-    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = spawn::detached(&mut command, &who).spawn().map_err(|e| failed(&e))?;
-    let ready = is_ready(&mut child);
+    let stdout = child.stdout.take();
+    let mut stdout = stdout.ok_or_else(|| failed(&"there is no pipe from it"))?;
+    let ready = read_line(&mut stdout).as_deref() == Some(READY);
     let id = Identity::of(child.id().cast_signed()).map_err(|e| failed(&e))?;
     let process = Handle::open(id).map_err(|e| failed(&e))?;
     let process = process.filter(|_| {
         ready && Stat::of(id.pid).is_ok_and(|s| s.session == id.pid) && is_held(paths).unwrap_or(false)
     });
     match process {
-        Some(process) => Ok(Keeper { child, process }),
+        Some(process) => Ok(Keeper { child, process, stdout }),
         None => {
             let _ = child.kill();
             let _ = child.wait();
@@ -86,30 +109,29 @@ pub(super) fn arm(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> 
     }
 }
 
-fn is_ready(child: &mut Child) -> bool {
-    let Some(mut stdout) = child.stdout.take() else { return false };
+/// The next line that the keeper says; `None` when it says none in time.
+fn read_line(stdout: &mut ChildStdout) -> Option<Vec<u8>> {
     let mut said = Vec::new();
     let end = since_boot() + HANDSHAKE;
-    while said.len() < READY.len() {
+    while !said.ends_with(b"\n") {
         let left = end.saturating_sub(since_boot());
         let timeout = rustix::time::Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let mut fds = [PollFd::new(&stdout, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*stdout, PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {
-            Ok(0) => return false,
             Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return false,
+            Ok(0) | Err(_) => return None,
             Ok(_) => {}
         }
-        let mut chunk = [0; 16];
+        let mut chunk = [0; 256];
         match stdout.read(&mut chunk) {
-            Ok(0) | Err(_) => return false,
-            Ok(n) => said.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Ok(0) | Err(_) => return None,
+            Ok(n) => said.extend_from_slice(chunk.get(..n)?),
         }
     }
-    said == READY
+    Some(said)
 }
 
 fn keepers_lock(paths: &Paths) -> std::path::PathBuf {
@@ -135,7 +157,8 @@ pub(super) fn release(paths: &Paths, us: Option<Identity>) {
     }
 }
 
-fn is_agent(pid: i32) -> bool {
+/// Whether a process runs this same binary.
+pub(super) fn is_agent(pid: i32) -> bool {
     matches!((std::env::current_exe(), Exe::of(pid)), (Ok(ours), Ok(theirs)) if ours == theirs.path)
 }
 
@@ -153,7 +176,12 @@ pub fn keep(paths: &Paths, id: &str) -> Result<(), FaultError> {
     let us = Identity::ours().map_err(FaultError::Wait)?;
     keepers.note(&serde_json::to_string(&us).unwrap_or_default()).map_err(failed)?;
     let Some(record) = Record::read(&paths.state)?.filter(|r| r.id == id) else { return Ok(()) };
-    say_ready().map_err(FaultError::Wait)?;
+    say(READY).map_err(FaultError::Wait)?;
+    let mut held = match record.mode {
+        Mode::Hang => held_when_told(&waiter, &record).map_err(FaultError::Wait)?,
+        _ => None,
+    };
+    say_no_more().map_err(FaultError::Wait)?;
 
     let mut instant = record.deadline();
     let mut wait = Duration::from_millis(250);
@@ -172,6 +200,7 @@ pub fn keep(paths: &Paths, id: &str) -> Result<(), FaultError> {
             continue;
         }
         let why = if woken == Woken::Time { Why::Deadline } else { Why::Asked };
+        drop(held.take());
         match attempt(paths, &record, why) {
             Ok(()) => return Ok(()),
             Err(_) => {
@@ -206,10 +235,35 @@ fn lock_in_spite_of(paths: &Paths, record: &Record) -> Result<Lock, FaultError> 
     }
 }
 
-/// Says that the lease is held, and lets go of the pipe it was said through.
-fn say_ready() -> io::Result<()> {
-    let stdout = io::stdout();
-    rustix::io::write(stdout.as_fd(), READY)?;
+/// Waits until it is told to hold nginx, and does. Nobody tells a keeper that was started later: its fault is over,
+/// as the kernel let go of nginx when the first one died.
+fn held_when_told(waiter: &Waiter, record: &Record) -> io::Result<Option<Held>> {
+    let stdin = io::stdin();
+    let Some(target) = &record.target else { return Ok(None) };
+    if waiter.until(record.deadline(), Some(stdin.as_fd()))? != Woken::Ready {
+        return Ok(None);
+    }
+    let mut told = [0; 16];
+    let n = rustix::io::read(&stdin, &mut told)?;
+    if told.get(..n) != Some(HOLD) {
+        return Ok(None);
+    }
+    match hold(target, record.deadline()) {
+        Ok(held) => say(HELD).map(|()| Some(held)),
+        Err(e) => say(format!("{e}\n").as_bytes()).map(|()| None),
+    }
+}
+
+/// Says something to the command that started us; nobody need be there to hear it.
+fn say(text: &[u8]) -> io::Result<()> {
+    match rustix::io::write(io::stdout().as_fd(), text) {
+        Ok(_) | Err(rustix::io::Errno::PIPE) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Lets go of the pipe to the command that started us.
+fn say_no_more() -> io::Result<()> {
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     Ok(())

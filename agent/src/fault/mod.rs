@@ -8,6 +8,7 @@ mod error;
 pub mod event;
 mod failpoint;
 pub mod history;
+mod hold;
 mod inject;
 mod lease;
 pub mod preflight;

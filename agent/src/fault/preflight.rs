@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::bounds::MAX;
 use super::error::FaultError;
+use super::hold;
 use super::record::{Mode, Target};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
+use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Credentials, Identity};
 
 /// How long a healthy nginx may take to answer.
@@ -78,6 +80,9 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     if !request.mode.touches_nginx() {
         return Ok(Plan { target: None, workers: Vec::new() });
     }
+    if let Some(what) = missing(request.mode) {
+        return Err(FaultError::Missing { mode: request.mode.name(), what });
+    }
     let master = choose(discover(), &request.choose)?;
     let pid = master.id.pid;
     if master.foreground && !request.force {
@@ -85,9 +90,23 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     }
     let endpoint = answering(&master)?;
     let workers = master.workers();
+    for pid in workers.iter().map(|w| w.pid).chain([pid]) {
+        if let Some(tracer) = proc::tracer(pid) {
+            return Err(FaultError::Traced { pid, tracer });
+        }
+    }
     let target = target(master, endpoint)
         .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
     Ok(Plan { target: Some(target), workers })
+}
+
+/// What this machine lacks for the mode.
+fn missing(mode: Mode) -> Option<String> {
+    let us = Identity::ours().ok()?;
+    if let Err(e) = Handle::open(us) {
+        return Some(format!("this kernel has no process descriptors (pidfd_open, Linux 5.3): {e}"));
+    }
+    (mode == Mode::Hang).then(hold::missing).flatten()
 }
 
 fn choose(found: Found, choose: &Choose) -> Result<Master, FaultError> {

@@ -24,6 +24,8 @@ pub enum Mode {
     Stop,
     /// nginx is killed, master and workers.
     Crash,
+    /// Every process of nginx is held: connections open, nothing answers.
+    Hang,
     /// Only `/health` says 503.
     Unhealthy,
     /// `/health` answers late.
@@ -131,7 +133,7 @@ pub enum RecordError {
 impl Mode {
     /// Whether nginx itself is made to fail; otherwise only what `/health` says.
     pub fn touches_nginx(self) -> bool {
-        matches!(self, Self::Stop | Self::Crash)
+        !matches!(self, Self::Unhealthy | Self::Slow)
     }
 
     /// As it is written on the command line.
@@ -139,6 +141,7 @@ impl Mode {
         match self {
             Self::Stop => "stop",
             Self::Crash => "crash",
+            Self::Hang => "hang",
             Self::Unhealthy => "unhealthy",
             Self::Slow => "slow",
         }

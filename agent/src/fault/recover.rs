@@ -66,7 +66,12 @@ pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
         let why = if record.boot_id == boot { Why::Deadline } else { Why::Reboot };
         return end(paths, &lock, Some(&record.id), why, tell);
     }
-    if !lease::is_held(paths)? {
+    let held = lease::is_held(paths)?;
+    if !held && record.mode == Mode::Hang {
+        // The kernel let go of nginx when the keeper died.
+        return end(paths, &lock, Some(&record.id), Why::Released, tell);
+    }
+    if !held {
         // Reaped when it ends, as we may live longer than it.
         let keeper = lease::arm(paths, &record)?;
         std::thread::spawn(move || keeper.wait());
@@ -124,6 +129,7 @@ fn why_text(why: Why) -> &'static str {
         Why::Asked => "asked",
         Why::NoEffect => "no effect",
         Why::Reboot => "reboot",
+        Why::Released => "released",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bringing nginx back, by what is observed and not by what was intended: continue what is stopped, wait for what
 //! is ending, end what was orphaned, start what is gone, and believe none of it until it answers. Idempotent.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Command, Stdio};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::inject::verified;
+use super::lease::is_agent;
 use super::record::Target;
 use crate::nginx::answer::Answer;
 use crate::nginx::master::{Master, discover};
@@ -76,9 +78,20 @@ fn is_ours(target: &Target) -> bool {
     target.master.is_alive() && target.exe.is_run_by(target.master.pid)
 }
 
-/// Continues the master and its workers where they are stopped.
+/// Continues the master and its workers where they are stopped; those that a keeper of ours holds by ending that
+/// one, as nobody but the tracer can let them go, and the kernel does when it dies.
 fn carry_on(target: &Target, master: Identity) -> io::Result<()> {
-    let family = proc::children(master.pid).into_iter().chain([master.pid]);
+    let family: Vec<i32> = proc::children(master.pid).into_iter().chain([master.pid]).collect();
+    let tracers: BTreeSet<i32> = family.iter().filter_map(|pid| proc::tracer(*pid)).collect();
+    for tracer in tracers.into_iter().filter(|pid| is_agent(*pid)) {
+        if let Ok(id) = Identity::of(tracer)
+            && let Some(keeper) = Handle::open(id)?.filter(|_| is_agent(tracer))
+        {
+            keeper.signal(Signal::KILL)?;
+            keeper.wait_end(ENDED);
+        }
+    }
+    let family = family.into_iter();
     for id in family.filter(|pid| Stat::of(*pid).is_ok_and(|s| s.state == 'T')).map(Identity::of) {
         if let Some(process) = verified(target, id?)? {
             process.signal(Signal::CONT)?;

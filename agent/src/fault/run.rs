@@ -24,6 +24,9 @@ use crate::sys::wait::{Waiter, Woken};
 /// How long the effect may take to show: the daemon looks at the record once a second, nginx closes at once.
 const EFFECT: Duration = Duration::from_secs(5);
 
+/// No answer for so long is silence, where one takes a millisecond.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// Makes a fault, holds it until its deadline or a signal, and ends it; with `detach` returns once its effect was
 /// seen and leaves the rest to the keeper.
 ///
@@ -61,7 +64,12 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     )));
 
     let mut run = Run { paths, waiter, keeper, tell };
-    if let Err(e) = inject(&record).and_then(|()| run.injected(&mut record)) {
+    let injected = match record.mode {
+        Mode::Hang => run.keeper.hold(),
+        _ => inject(&record),
+    };
+    failpoint("inject.done");
+    if let Err(e) = injected.and_then(|()| run.injected(&mut record)) {
         run.end(&record, Some(lock), Why::NoEffect)?;
         return Err(e);
     }
@@ -147,12 +155,16 @@ impl Run<'_, '_> {
         let observed = match record.mode {
             Mode::Stop | Mode::Crash => endpoint.ask_until(path, limit, |a| !a.is_some()),
             Mode::Unhealthy => endpoint.ask_until(path, limit, |a| a == Answer::Status(503)),
-            Mode::Slow => late(&endpoint, path, record, limit),
+            Mode::Hang => silent(&endpoint, path, SILENCE, limit),
+            Mode::Slow => {
+                let late = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2);
+                silent(&endpoint, path, late.min(SILENCE), limit)
+            }
         };
         let effective = match record.mode {
             Mode::Stop | Mode::Crash => !observed.is_some(),
             Mode::Unhealthy => observed == Answer::Status(503),
-            Mode::Slow => observed == Answer::Silent,
+            Mode::Hang | Mode::Slow => observed == Answer::Silent,
         };
         let observed = observed.to_string();
         let event = if effective { "effective" } else { "no_effect" };
@@ -190,6 +202,9 @@ impl Run<'_, '_> {
                     if self.keeper.is_gone() && Record::read(&self.paths.state)?.is_none() {
                         return Ok(Held::Over(Why::Asked));
                     }
+                    if record.mode == Mode::Hang {
+                        return Ok(Held::Over(Why::Released));
+                    }
                     self.keeper = lease::arm(self.paths, record)?;
                 }
             }
@@ -218,9 +233,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// Whether `/health` is late: no answer for half of the delay, a second at most, where it takes a millisecond.
-fn late(endpoint: &Endpoint, path: &str, record: &Record, limit: Duration) -> Answer {
-    let patience = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2).min(Duration::from_secs(1));
+/// Asks until no answer comes for as long as `patience`, or `limit` has passed; what came last.
+fn silent(endpoint: &Endpoint, path: &str, patience: Duration, limit: Duration) -> Answer {
     let end = Instant::now() + limit;
     loop {
         let answer = endpoint.ask(path, patience);

@@ -10,4 +10,5 @@ pub mod sched;
 pub mod sigwait;
 pub mod socket;
 pub mod spawn;
+pub mod trace;
 pub mod wait;

@@ -9,11 +9,12 @@ use world::place::wait_until;
 use super::{LONG, World, exists, finish};
 
 /// Where the command dies, in the order of a fault. At those of the recovery the keeper dies as well.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     "recorded",
     "leased",
     "inject.opened",
     "inject.signalled",
+    "inject.done",
     "injected",
     "effective",
     "recover.begun",
@@ -37,9 +38,10 @@ fn killed_at(world: &World, mode: &str, step: &str) {
 }
 
 fn each_step(test: fn(&str, &str)) {
-    for mode in ["stop", "crash"] {
+    for mode in ["stop", "crash", "hang"] {
+        let reached = |step: &&str| mode != "hang" || !["inject.opened", "inject.signalled"].contains(step);
         std::thread::scope(|scope| {
-            for step in STEPS {
+            for step in STEPS.into_iter().filter(reached) {
                 scope.spawn(move || test(mode, step));
             }
         });

@@ -1,5 +1,6 @@
 //! Faults against a real nginx: what is seen of each, and that each one ends.
 
+mod hang;
 mod killed;
 mod life;
 mod refused;
