@@ -1,6 +1,8 @@
 //! Faults against a real nginx: what is seen of each, and that each one ends.
 
+mod decoys;
 mod hang;
+mod hostile;
 mod killed;
 mod life;
 mod refused;
@@ -79,6 +81,12 @@ impl World {
             self.nginx.workers(),
             self.history(),
         );
+    }
+
+    /// Nothing happened: same master, nginx answers, no agent.
+    fn is_untouched(&self, master: i32) {
+        assert_eq!(self.nginx.master().unwrap(), master);
+        assert!(exists(master) && self.nginx.answers() && self.agents().is_empty());
     }
 
     fn history(&self) -> String {
