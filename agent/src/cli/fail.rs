@@ -46,6 +46,9 @@ pub(super) struct Fail {
     /// slow: how late /health answers [default: 10s]
     #[arg(long, value_name = "D", value_parser = parse_span)]
     delay: Option<Span>,
+    /// error: what requests are answered, 400 to 599 [default: 503]
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
+    status: Option<u16>,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -95,6 +98,9 @@ impl Fail {
         if self.delay.is_some() && self.mode != Mode::Slow {
             return Err(usage(format!("--delay is for --mode slow, not {}", self.mode.name())));
         }
+        if self.status.is_some() && self.mode != Mode::Error {
+            return Err(usage(format!("--status is for --mode error, not {}", self.mode.name())));
+        }
         let choose = match (&self.conf, self.pid) {
             (Some(conf), _) => Choose::Conf(conf.clone()),
             (None, Some(pid)) => Choose::Pid(pid),
@@ -110,6 +116,7 @@ impl Fail {
             mode: self.mode,
             lasts,
             delay: (self.mode == Mode::Slow).then(|| self.delay.unwrap_or(DELAY).0),
+            status: (self.mode == Mode::Error).then(|| self.status.unwrap_or(503)),
             health: crate::nginx::conf::on_this_machine(listen),
             choose,
             force: self.force,
@@ -131,12 +138,17 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     let pid = target.master.pid;
     let signals = match request.mode {
         Mode::Crash => format!("SIGKILL to master {pid} and its workers {workers:?}"),
-        Mode::Hang => {
-            let what = format!("would hold master {pid} and its workers {workers:?} in a ptrace stop");
-            let until = format!("after {secs} s would let them go and wait until nginx answers at");
+        mode if mode == Mode::Hang || mode.touches_packets() => {
+            let addrs = &target.listens;
+            let what = match mode {
+                Mode::Hang => format!("would hold master {pid} and its workers {workers:?} in a ptrace stop"),
+                _ => format!("would {} connections from other machines to {addrs:?} (nftables)", mode.name()),
+            };
+            let until = format!("after {secs} s would end that and wait until nginx answers at");
             out.event(&serde_json::json!({
                 "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
                 "conf": target.conf, "signals": [], "restore": null, "answers_at": target.endpoint.addr,
+                "ports": addrs,
             }));
             return out.text(&format!("{what}\n{until} {}", target.endpoint.addr));
         }

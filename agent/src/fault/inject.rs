@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use super::error::FaultError;
 use super::failpoint::failpoint;
+use super::packets;
 use super::record::{Mode, Record, Target};
 use super::restore::end_orphans;
 use crate::sys::clock;
@@ -16,8 +17,9 @@ use crate::sys::proc::{self, Identity};
 /// As long as Debian's and systemd's own `stop` wait before they insist (start-stop-daemon's QUIT/5/TERM/5).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Injects the fault on record. `unhealthy` and `slow` are in force by their record alone.
-pub(super) fn inject(record: &Record) -> Result<(), FaultError> {
+/// Injects the fault on record; in `error` the keeper answers at `port`. `unhealthy` and `slow` are in force by their
+/// record alone.
+pub(super) fn inject(record: &Record, port: u16) -> Result<(), FaultError> {
     let Some(target) = &record.target else { return Ok(()) };
     let failed = |source| FaultError::Inject {
         what: format!("{} nginx {}", record.mode.name(), target.master.pid),
@@ -26,9 +28,18 @@ pub(super) fn inject(record: &Record) -> Result<(), FaultError> {
     match record.mode {
         Mode::Stop => stop(target, record.deadline()).map_err(failed),
         Mode::Crash => crash(target).map_err(failed),
+        Mode::Drop | Mode::Reject | Mode::Error => redirect(record, target, port).map_err(failed),
         // The keeper holds nginx, and was told so by the caller.
         Mode::Hang | Mode::Unhealthy | Mode::Slow => Ok(()),
     }
+}
+
+fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
+    failpoint("inject.opened");
+    let left = record.deadline().saturating_sub(clock::since_boot());
+    packets::apply(record.mode, &target.listens, left, port)?;
+    failpoint("inject.signalled");
+    Ok(())
 }
 
 /// Opens a process of the target and verifies that it runs the same file.

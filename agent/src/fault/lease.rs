@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
+use super::answerer::answer_with;
 use super::error::FaultError;
 use super::event::{Told, Why};
 use super::hold::hold;
@@ -27,9 +28,9 @@ use crate::sys::wait::{Waiter, Woken};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What the keeper says when the fault can be injected.
 const READY: &[u8] = b"ready\n";
-/// What it is told when it shall hold nginx, and what it says when it does.
-const HOLD: &[u8] = b"hold\n";
-const HELD: &[u8] = b"held\n";
+/// What it is told when it shall begin with its part, and what it says when it has, before a port.
+const BEGIN: &[u8] = b"begin\n";
+const BEGUN: &str = "begun ";
 /// How long the command that started the fault is given to end it before the keeper does.
 const COURTESY: Duration = Duration::from_millis(300);
 /// How long the lock is waited for: longer than the longest recovery.
@@ -60,16 +61,20 @@ impl Keeper {
         let _ = self.child.wait();
     }
 
-    /// Lets it hold every process of the fault's nginx, and waits until it does.
-    pub(super) fn hold(&mut self) -> Result<(), FaultError> {
+    /// Lets it begin what only it can do (hold nginx, answer in its place), and waits until it does; the port that it
+    /// answers at, or zero.
+    pub(super) fn begin(&mut self) -> Result<u16, FaultError> {
         let pid = self.pid();
-        let failed = |source| FaultError::Inject { what: format!("hold nginx through keeper {pid}"), source };
+        let failed = |source| FaultError::Inject { what: format!("the part of keeper {pid}"), source };
         let stdin = self.child.stdin.take().ok_or_else(|| failed(io::Error::other("no pipe to it")))?;
-        (&stdin).write_all(HOLD).map_err(failed)?;
+        (&stdin).write_all(BEGIN).map_err(failed)?;
         let said = read_line(&mut self.stdout);
         match said.as_deref() {
-            Some(HELD) => Ok(()),
-            Some(other) => Err(failed(io::Error::other(String::from_utf8_lossy(other).trim().to_owned()))),
+            Some(line) => {
+                let line = String::from_utf8_lossy(line);
+                let port = line.trim().strip_prefix(BEGUN).and_then(|port| port.parse().ok());
+                port.ok_or_else(|| failed(io::Error::other(line.trim().to_owned())))
+            }
             None => Err(failed(io::Error::other("it did not answer"))),
         }
     }
@@ -178,7 +183,7 @@ pub fn keep(paths: &Paths, id: &str) -> Result<(), FaultError> {
     let Some(record) = Record::read(&paths.state)?.filter(|r| r.id == id) else { return Ok(()) };
     say(READY).map_err(FaultError::Wait)?;
     let mut held = match record.mode {
-        Mode::Hang => held_when_told(&waiter, &record).map_err(FaultError::Wait)?,
+        Mode::Hang | Mode::Error => begin_when_told(&waiter, &record).map_err(FaultError::Wait)?,
         _ => None,
     };
     say_no_more().map_err(FaultError::Wait)?;
@@ -235,9 +240,9 @@ fn lock_in_spite_of(paths: &Paths, record: &Record) -> Result<Lock, FaultError> 
     }
 }
 
-/// Waits until it is told to hold nginx, and does. Nobody tells a keeper that was started later: its fault is over,
-/// as the kernel let go of nginx when the first one died.
-fn held_when_told(waiter: &Waiter, record: &Record) -> io::Result<Option<Held>> {
+/// Waits until it is told to begin with its part, and does. Nobody tells a keeper that was started later: its fault is over,
+/// as the kernel let go of nginx, or refuses connections, since the first one died.
+fn begin_when_told(waiter: &Waiter, record: &Record) -> io::Result<Option<Held>> {
     let stdin = io::stdin();
     let Some(target) = &record.target else { return Ok(None) };
     if waiter.until(record.deadline(), Some(stdin.as_fd()))? != Woken::Ready {
@@ -245,11 +250,15 @@ fn held_when_told(waiter: &Waiter, record: &Record) -> io::Result<Option<Held>> 
     }
     let mut told = [0; 16];
     let n = rustix::io::read(&stdin, &mut told)?;
-    if told.get(..n) != Some(HOLD) {
+    if told.get(..n) != Some(BEGIN) {
         return Ok(None);
     }
-    match hold(target, record.deadline()) {
-        Ok(held) => say(HELD).map(|()| Some(held)),
+    let begun = match record.mode {
+        Mode::Hang => hold(target, record.deadline()).map(|held| (Some(held), 0)),
+        _ => answer_with(record.status.unwrap_or(503)).map(|port| (None, port)),
+    };
+    match begun {
+        Ok((held, port)) => say(format!("{BEGUN}{port}\n").as_bytes()).map(|()| held),
         Err(e) => say(format!("{e}\n").as_bytes()).map(|()| None),
     }
 }

@@ -3,6 +3,7 @@
 //! The order of a fault: [`preflight`] → [`record`] → [`lease`] → [`inject`] → verify the effect → hold →
 //! [`recover`] → verify; [`run`] goes through it. [`history`] keeps what happened.
 
+mod answerer;
 mod bounds;
 mod error;
 pub mod event;
@@ -11,6 +12,7 @@ pub mod history;
 mod hold;
 mod inject;
 mod lease;
+mod packets;
 pub mod preflight;
 pub mod record;
 mod recover;

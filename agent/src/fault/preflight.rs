@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::bounds::MAX;
 use super::error::FaultError;
-use super::hold;
 use super::record::{Mode, Target};
+use super::{hold, packets};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
@@ -38,6 +38,8 @@ pub struct Request {
     pub lasts: Duration,
     /// `slow`: how late `/health` answers.
     pub delay: Option<Duration>,
+    /// `error`: what requests are answered.
+    pub status: Option<u16>,
     /// Where the daemon of this machine serves `/health`; `unhealthy` and `slow` are verified there.
     pub health: SocketAddr,
     /// Which nginx.
@@ -95,7 +97,8 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
             return Err(FaultError::Traced { pid, tracer });
         }
     }
-    let target = target(master, endpoint)
+    let listens = listens(request.mode, &master)?;
+    let target = target(master, endpoint, listens)
         .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
     Ok(Plan { target: Some(target), workers })
 }
@@ -106,7 +109,28 @@ fn missing(mode: Mode) -> Option<String> {
     if let Err(e) = Handle::open(us) {
         return Some(format!("this kernel has no process descriptors (pidfd_open, Linux 5.3): {e}"));
     }
-    (mode == Mode::Hang).then(hold::missing).flatten()
+    match mode {
+        Mode::Hang => hold::missing(),
+        mode if mode.touches_packets() => packets::missing(mode),
+        _ => None,
+    }
+}
+
+/// Where packets can be made to fail: not on loopback, and in `error` not where clients expect TLS.
+fn listens(mode: Mode, master: &Master) -> Result<Vec<SocketAddr>, FaultError> {
+    if !mode.touches_packets() {
+        return Ok(Vec::new());
+    }
+    let fit = master.listens.iter().filter(|l| mode != Mode::Error || !l.tls);
+    let listens = packets::reachable(&fit.map(|l| l.addr).collect::<Vec<_>>());
+    if listens.is_empty() {
+        let what = match mode {
+            Mode::Error => "nginx has no listener without TLS that other machines reach",
+            _ => "nginx listens on loopback only, where no packet is touched",
+        };
+        return Err(FaultError::Missing { mode: mode.name(), what: what.into() });
+    }
+    Ok(listens)
 }
 
 fn choose(found: Found, choose: &Choose) -> Result<Master, FaultError> {
@@ -156,7 +180,7 @@ fn answering(master: &Master) -> Result<Endpoint, FaultError> {
     })
 }
 
-fn target(master: Master, endpoint: Endpoint) -> io::Result<Target> {
+fn target(master: Master, endpoint: Endpoint, listens: Vec<SocketAddr>) -> io::Result<Target> {
     let pid = master.id.pid;
     let target = Target {
         credentials: Credentials::of(pid)?,
@@ -168,6 +192,7 @@ fn target(master: Master, endpoint: Endpoint) -> io::Result<Target> {
         conf: master.conf,
         foreground: master.foreground,
         endpoint,
+        listens,
     };
     if Identity::of(pid)? != target.master {
         return Err(io::Error::other("it has ended"));

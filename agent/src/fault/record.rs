@@ -26,6 +26,12 @@ pub enum Mode {
     Crash,
     /// Every process of nginx is held: connections open, nothing answers.
     Hang,
+    /// Packets to nginx's ports vanish.
+    Drop,
+    /// Connections to nginx's ports are reset.
+    Reject,
+    /// Requests are answered 503, or --status.
+    Error,
     /// Only `/health` says 503.
     Unhealthy,
     /// `/health` answers late.
@@ -55,6 +61,9 @@ pub struct Record {
     /// `slow`: how late `/health` answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// `error`: what requests are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// Tells this fault from every other one.
     #[serde(default)]
     pub id: String,
@@ -97,6 +106,9 @@ pub struct Target {
     pub foreground: bool,
     /// Where it answers.
     pub endpoint: Endpoint,
+    /// Where it takes connections from other machines.
+    #[serde(default)]
+    pub listens: Vec<SocketAddr>,
     /// The inodes of its sockets; whoever runs the same file and holds one of them descends from it.
     pub sockets: BTreeSet<u64>,
 }
@@ -136,12 +148,20 @@ impl Mode {
         !matches!(self, Self::Unhealthy | Self::Slow)
     }
 
+    /// Whether packets for nginx are dropped, reset or redirected; nginx itself isn't touched.
+    pub fn touches_packets(self) -> bool {
+        matches!(self, Self::Drop | Self::Reject | Self::Error)
+    }
+
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Crash => "crash",
             Self::Hang => "hang",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::Error => "error",
             Self::Unhealthy => "unhealthy",
             Self::Slow => "slow",
         }

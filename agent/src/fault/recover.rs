@@ -8,7 +8,7 @@ use super::event::{Event, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
 use super::record::{Mode, Record};
 use super::restore::restore;
-use super::{history, lease, preflight};
+use super::{history, lease, packets, preflight};
 use crate::config::Paths;
 use crate::nginx::answer::Answer;
 use crate::sys::clock;
@@ -67,8 +67,8 @@ pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
         return end(paths, &lock, Some(&record.id), why, tell);
     }
     let held = lease::is_held(paths)?;
-    if !held && record.mode == Mode::Hang {
-        // The kernel let go of nginx when the keeper died.
+    if !held && matches!(record.mode, Mode::Hang | Mode::Error) {
+        // The kernel let go of nginx when the keeper died; and nobody answers in its place.
         return end(paths, &lock, Some(&record.id), Why::Released, tell);
     }
     if !held {
@@ -99,7 +99,13 @@ pub(super) fn end(
     tell(Told::Event(Event::now(&record, Step::Recovering { why })));
     failpoint("recover.begun");
     let restored = match &record.target {
-        Some(target) => restore(target),
+        Some(target) => {
+            // A reboot has taken the rules away.
+            let packets = record.mode.touches_packets() && why != Why::Reboot;
+            let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
+            failpoint("recover.removed_rules");
+            removed.and_then(|()| restore(target))
+        }
         None => Ok(()),
     };
     failpoint("recover.restored");

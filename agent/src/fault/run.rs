@@ -11,6 +11,7 @@ use super::failpoint::failpoint;
 use super::history;
 use super::inject::inject;
 use super::lease::{self, Keeper};
+use super::packets;
 use super::preflight::{Request, permitted, plan};
 use super::record::{Mode, Phase, Record};
 use super::recover::{Ended, boot_id, end, lock};
@@ -43,6 +44,7 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         boot_id: boot_id(paths)?,
         deadline_boottime_ms: millis(since_boot() + request.lasts),
         delay_ms: request.delay.map(millis),
+        status: request.status,
         id: format!("{}-{}", since_boot().as_nanos(), std::process::id()),
         phase: Phase::Armed,
         started: rfc3339(Timestamp::now()),
@@ -64,10 +66,11 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     )));
 
     let mut run = Run { paths, waiter, keeper, tell };
-    let injected = match record.mode {
-        Mode::Hang => run.keeper.hold(),
-        _ => inject(&record),
+    let port = match record.mode {
+        Mode::Hang | Mode::Error => run.keeper.begin(),
+        _ => Ok(0),
     };
+    let injected = port.and_then(|port| inject(&record, port));
     failpoint("inject.done");
     if let Err(e) = injected.and_then(|()| run.injected(&mut record)) {
         run.end(&record, Some(lock), Why::NoEffect)?;
@@ -152,29 +155,46 @@ impl Run<'_, '_> {
     fn effective(&mut self, record: &Record) -> bool {
         let limit = EFFECT.min(record.deadline().saturating_sub(since_boot()));
         let Some((endpoint, path)) = record.endpoint() else { return false };
+        if record.mode.touches_packets() {
+            return self.packets_effective(record);
+        }
         let observed = match record.mode {
-            Mode::Stop | Mode::Crash => endpoint.ask_until(path, limit, |a| !a.is_some()),
             Mode::Unhealthy => endpoint.ask_until(path, limit, |a| a == Answer::Status(503)),
             Mode::Hang => silent(&endpoint, path, SILENCE, limit),
             Mode::Slow => {
                 let late = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2);
                 silent(&endpoint, path, late.min(SILENCE), limit)
             }
+            _ => endpoint.ask_until(path, limit, |a| !a.is_some()),
         };
         let effective = match record.mode {
-            Mode::Stop | Mode::Crash => !observed.is_some(),
             Mode::Unhealthy => observed == Answer::Status(503),
             Mode::Hang | Mode::Slow => observed == Answer::Silent,
+            _ => !observed.is_some(),
         };
-        let observed = observed.to_string();
+        self.tell_effect(record, effective, format!("{} {observed}", endpoint.addr), observed.to_string());
+        effective
+    }
+
+    /// Loopback is left alone, so that what other machines see can't be seen from here: the kernel tells which ports
+    /// are affected, and in `error` it is also our listener that must still be there.
+    fn packets_effective(&mut self, record: &Record) -> bool {
+        let (ports, what) = match packets::in_force() {
+            Ok(ports) => (ports, format!("{ports} of nginx's addresses, as the kernel says")),
+            Err(e) => (0, e.to_string()),
+        };
+        self.tell_effect(record, ports > 0, what.clone(), what);
+        ports > 0
+    }
+
+    fn tell_effect(&mut self, record: &Record, effective: bool, where_: String, observed: String) {
         let event = if effective { "effective" } else { "no_effect" };
         let _ = history::append(&self.paths.log, record, event, &observed);
         if effective {
             (self.tell)(Told::Event(Event::now(record, Step::Effective { observed })));
         } else {
-            (self.tell)(Told::Warning(format!("no effect: {} {observed}", endpoint.addr)));
+            (self.tell)(Told::Warning(format!("no effect: {where_}")));
         }
-        effective
     }
 
     /// Waits for the deadline, a signal, or somebody else's recovery, and tells each second how things stand. A
@@ -202,7 +222,7 @@ impl Run<'_, '_> {
                     if self.keeper.is_gone() && Record::read(&self.paths.state)?.is_none() {
                         return Ok(Held::Over(Why::Asked));
                     }
-                    if record.mode == Mode::Hang {
+                    if matches!(record.mode, Mode::Hang | Mode::Error) {
                         return Ok(Held::Over(Why::Released));
                     }
                     self.keeper = lease::arm(self.paths, record)?;

@@ -5,6 +5,7 @@ mod hang;
 mod hostile;
 mod killed;
 mod life;
+mod net;
 mod refused;
 
 use std::path::PathBuf;
@@ -92,6 +93,12 @@ impl World {
     fn history(&self) -> String {
         std::fs::read_to_string(self.place.join("log/faults.jsonl")).unwrap_or_default()
     }
+}
+
+/// Says that a test can't be done here, and why.
+#[allow(clippy::print_stderr)] // the harness shows it with --nocapture; a test has no other voice
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 fn finish(mut command: Command) -> (i32, Vec<Value>, String) {
