@@ -7,5 +7,6 @@ pub mod background;
 pub mod daemon;
 pub mod http;
 pub mod imds;
+pub mod machine;
 pub mod nginx;
 pub mod place;

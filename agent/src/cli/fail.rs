@@ -152,9 +152,15 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
             }));
             return out.text(&format!("{what}\n{until} {}", target.endpoint.addr));
         }
+        _ if target.unit.is_some() => {
+            format!("`systemctl stop {}`", target.unit.as_deref().unwrap_or_default())
+        }
         _ => format!("SIGQUIT to master {pid}; SIGTERM after 5 s, SIGKILL after 10"),
     };
-    let restore = format!("{} {}", target.exe.path.display(), target.args.join(" "));
+    let restore = match &target.unit {
+        Some(unit) => format!("systemctl restart {unit}"),
+        None => format!("{} {}", target.exe.path.display(), target.args.join(" ")),
+    };
     let (cwd, uid) = (target.cwd.display(), target.credentials.uid);
     out.event(&serde_json::json!({
         "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,

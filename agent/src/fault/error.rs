@@ -73,6 +73,16 @@ pub enum FaultError {
         /// Who started it.
         parent: String,
     },
+    /// systemd would undo it.
+    #[error(
+        "{unit} has Restart={restart}: systemd would undo a crash at once; use --mode stop, or --force to see it do so"
+    )]
+    Undone {
+        /// The unit.
+        unit: String,
+        /// The setting.
+        restart: String,
+    },
     /// How it was started can't be told.
     #[error("nginx {pid}: {reason}")]
     Unknown {
@@ -122,10 +132,16 @@ pub enum FaultError {
 impl FaultError {
     /// Whether it was refused because unsafe; otherwise it can't be done or told.
     pub fn is_refusal(&self) -> bool {
-        use FaultError::{Active, Several, Supervised, TooLong, Traced, Unwell};
+        use FaultError::{Active, Several, Supervised, TooLong, Traced, Undone, Unwell};
         matches!(
             self,
-            Active(_) | Several(_) | Supervised { .. } | TooLong(_) | Traced { .. } | Unwell { .. }
+            Active(_)
+                | Several(_)
+                | Supervised { .. }
+                | TooLong(_)
+                | Traced { .. }
+                | Undone { .. }
+                | Unwell { .. }
         )
     }
 }

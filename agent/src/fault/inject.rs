@@ -7,9 +7,9 @@ use rustix::process::Signal;
 
 use super::error::FaultError;
 use super::failpoint::failpoint;
-use super::packets;
 use super::record::{Mode, Record, Target};
 use super::restore::end_orphans;
+use super::{packets, unit};
 use crate::sys::clock;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity};
@@ -57,6 +57,11 @@ pub(super) fn master(target: &Target) -> io::Result<Handle> {
 fn stop(target: &Target, deadline: Duration) -> io::Result<()> {
     let master = master(target)?;
     failpoint("inject.opened");
+    if let Some(unit) = &target.unit {
+        unit::stop(unit, deadline.saturating_sub(clock::since_boot()))?;
+        failpoint("inject.signalled");
+        return Ok(());
+    }
     for signal in [Signal::QUIT, Signal::TERM, Signal::KILL] {
         master.signal(signal)?;
         failpoint("inject.signalled");

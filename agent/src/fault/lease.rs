@@ -15,6 +15,7 @@ use super::event::{Told, Why};
 use super::hold::hold;
 use super::record::{Mode, Record};
 use super::recover::{boot_id, end, lock};
+use super::{timer, unit};
 use crate::config::Paths;
 use crate::sys::clock::since_boot;
 use crate::sys::file::{Lock, read_trusted};
@@ -104,12 +105,14 @@ pub(super) fn arm(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> 
     let process = process.filter(|_| {
         ready && Stat::of(id.pid).is_ok_and(|s| s.session == id.pid) && is_held(paths).unwrap_or(false)
     });
-    match process {
-        Some(process) => Ok(Keeper { child, process, stdout }),
-        None => {
+    let timed = if unit::is_booted() { timer::arm(paths, record) } else { Ok(()) };
+    match (process, timed) {
+        (Some(process), Ok(())) => Ok(Keeper { child, process, stdout }),
+        (process, timed) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(failed(&"it did not say that it is there"))
+            let silent = process.is_none().then(|| "it did not say that it is there".to_owned());
+            Err(FaultError::Lease(silent.or(timed.err().map(|e| e.to_string())).unwrap_or_default()))
         }
     }
 }
@@ -213,6 +216,30 @@ pub fn keep(paths: &Paths, id: &str) -> Result<(), FaultError> {
                 wait = (2 * wait).min(Duration::from_secs(30));
             }
         }
+    }
+}
+
+/// What the timer does: ends the fault `id`, if it is still on record, as often as it takes.
+///
+/// # Errors
+/// When the kernel doesn't let it wait.
+pub fn end_due(paths: &Paths, id: &str) -> Result<(), FaultError> {
+    let waiter = Waiter::new().map_err(FaultError::Wait)?;
+    let mut wait = Duration::from_millis(250);
+    let mut instant = Duration::ZERO;
+    loop {
+        match Record::read(&paths.state) {
+            Ok(Some(record)) if record.id == id => {
+                waiter.until(instant.max(record.deadline()), None).map_err(FaultError::Wait)?;
+                if attempt(paths, &record, Why::Deadline).is_ok() {
+                    return Ok(());
+                }
+            }
+            Ok(_) => return Ok(()),
+            Err(_) => drop(waiter.until(instant, None).map_err(FaultError::Wait)?),
+        }
+        instant = since_boot() + wait;
+        wait = (2 * wait).min(Duration::from_secs(30));
     }
 }
 

@@ -19,10 +19,12 @@ mod recover;
 mod restore;
 pub mod run;
 mod status;
+mod timer;
+mod unit;
 
 pub use bounds::{MAX, MAX_FORCED};
 pub use error::FaultError;
-pub use lease::keep;
+pub use lease::{end_due, keep};
 pub use record::{Mode, Record};
 pub use recover::{Ended, reconcile, recover_now};
 pub use status::{Snapshot, snapshot};

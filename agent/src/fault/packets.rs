@@ -3,16 +3,19 @@
 //! Driven through nft(8), whose language is stable and whose transactions are all or nothing.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use super::record::Mode;
+use crate::sys::run::bounded;
 
 /// Nobody else's table has this name.
 const TABLE: &str = "inet asg_agent_fault";
+/// How long nft may wait for the kernel.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Where distributions keep nft; root's PATH may be anybody's.
 const NFT: [&str; 3] = ["/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft"];
 
@@ -97,16 +100,12 @@ fn nft(args: &[&str], input: &str) -> io::Result<String> {
     let program = program.ok_or_else(|| io::Error::other("nft is missing: install the package nftables"))?;
     let mut command = Command::new(program);
     command.args(args).env_clear().current_dir("/");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
+    let done = bounded(&mut command, input, PATIENCE)?;
+    if done.status.success() {
+        return Ok(done.stdout);
     }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("nft: {}", said.lines().next().unwrap_or("failed without a word"))))
+    let said = done.stderr.lines().next().unwrap_or("failed without a word").to_owned();
+    Err(io::Error::other(format!("nft: {said}")))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bounds::MAX;
 use super::error::FaultError;
 use super::record::{Mode, Target};
-use super::{hold, packets};
+use super::{hold, packets, unit};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
@@ -87,7 +87,15 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     }
     let master = choose(discover(), &request.choose)?;
     let pid = master.id.pid;
-    if master.foreground && !request.force {
+    let unit = unit::of(pid);
+    if let Some(unit) = unit.as_deref().filter(|_| request.mode == Mode::Crash && !request.force) {
+        let restart =
+            unit::undoes_a_crash(unit).map_err(|e| FaultError::Unknown { pid, reason: e.to_string() })?;
+        if let Some(restart) = restart {
+            return Err(FaultError::Undone { unit: unit.to_owned(), restart });
+        }
+    }
+    if master.foreground && unit.is_none() && !request.force {
         return Err(FaultError::Supervised { pid, parent: parent(pid) });
     }
     let endpoint = answering(&master)?;
@@ -98,7 +106,7 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
         }
     }
     let listens = listens(request.mode, &master)?;
-    let target = target(master, endpoint, listens)
+    let target = target(master, endpoint, listens, unit)
         .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
     Ok(Plan { target: Some(target), workers })
 }
@@ -180,7 +188,12 @@ fn answering(master: &Master) -> Result<Endpoint, FaultError> {
     })
 }
 
-fn target(master: Master, endpoint: Endpoint, listens: Vec<SocketAddr>) -> io::Result<Target> {
+fn target(
+    master: Master,
+    endpoint: Endpoint,
+    listens: Vec<SocketAddr>,
+    unit: Option<String>,
+) -> io::Result<Target> {
     let pid = master.id.pid;
     let target = Target {
         credentials: Credentials::of(pid)?,
@@ -190,8 +203,10 @@ fn target(master: Master, endpoint: Endpoint, listens: Vec<SocketAddr>) -> io::R
         args: master.args,
         cwd: master.cwd,
         conf: master.conf,
+        pid_file: master.pid_file,
         foreground: master.foreground,
         endpoint,
+        unit,
         listens,
     };
     if Identity::of(pid)? != target.master {

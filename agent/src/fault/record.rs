@@ -100,12 +100,17 @@ pub struct Target {
     pub cwd: PathBuf,
     /// Its configuration.
     pub conf: PathBuf,
+    /// The file that names its master.
+    pub pid_file: PathBuf,
     /// Who it was to the kernel.
     pub credentials: Credentials,
     /// Whether it stays with the process that starts it.
     pub foreground: bool,
     /// Where it answers.
     pub endpoint: Endpoint,
+    /// The systemd unit that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     /// Where it takes connections from other machines.
     #[serde(default)]
     pub listens: Vec<SocketAddr>,
@@ -140,6 +145,13 @@ pub enum RecordError {
         /// Where.
         source: serde_json::Error,
     },
+}
+
+impl Target {
+    /// What still holds after a reboot: pids, starts and inodes name others now.
+    pub(super) fn of_another_boot(self) -> Self {
+        Self { master: Identity { pid: 0, start_ticks: 0 }, sockets: BTreeSet::new(), ..self }
+    }
 }
 
 impl Mode {

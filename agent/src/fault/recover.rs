@@ -8,7 +8,7 @@ use super::event::{Event, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
 use super::record::{Mode, Record};
 use super::restore::restore;
-use super::{history, lease, packets, preflight};
+use super::{history, lease, packets, preflight, timer, unit};
 use crate::config::Paths;
 use crate::nginx::answer::Answer;
 use crate::sys::clock;
@@ -96,15 +96,17 @@ pub(super) fn end(
         return Ok(Ended::Already);
     }
     let start = Instant::now();
+    let rebooted = record.boot_id != boot_id(paths)?;
+    let why = if rebooted { Why::Reboot } else { why };
     tell(Told::Event(Event::now(&record, Step::Recovering { why })));
     failpoint("recover.begun");
-    let restored = match &record.target {
+    let restored = match record.target.clone().map(|t| if rebooted { t.of_another_boot() } else { t }) {
         Some(target) => {
             // A reboot has taken the rules away.
-            let packets = record.mode.touches_packets() && why != Why::Reboot;
+            let packets = record.mode.touches_packets() && !rebooted;
             let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
             failpoint("recover.removed_rules");
-            removed.and_then(|()| restore(target))
+            removed.and_then(|()| restore(&target))
         }
         None => Ok(()),
     };
@@ -125,6 +127,9 @@ pub(super) fn end(
     let first_ok_after_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tell(Told::Event(Event::now(&record, Step::Recovered { first_ok_after_ms })));
     lease::release(paths, Identity::ours().ok());
+    if unit::is_booted() {
+        timer::disarm(&record);
+    }
     Ok(Ended::Here { record: Box::new(record), first_ok_after_ms })
 }
 

@@ -12,8 +12,9 @@ use rustix::process::Signal;
 use super::inject::verified;
 use super::lease::is_agent;
 use super::record::Target;
+use super::unit;
 use crate::nginx::answer::Answer;
-use crate::nginx::master::{Master, discover};
+use crate::nginx::master::{Master, discover, read_pid};
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity, Stat};
 use crate::sys::spawn;
@@ -40,12 +41,27 @@ pub(super) fn restore(target: &Target) -> Result<(), String> {
         }
     }
     end_orphans(target).map_err(told)?;
-    let started = start(target);
+    remove_stale_pid_file(target);
+    let started = match &target.unit {
+        Some(unit) => unit::restart(unit).map_err(|e| e.to_string()),
+        None => start(target),
+    };
     if started.is_ok() {
         target.endpoint.ask_until("/", STARTED, Answer::is_some);
     }
     // Where ours could not start another one may have, begun by a recovery that was killed.
-    verify(target).map_err(|silent| started.err().unwrap_or(silent))
+    verify(target).map_err(|silent| {
+        let unit = target.unit.as_deref().map_or(String::new(), |unit| format!("; {}", unit::state(unit)));
+        format!("{}{unit}", started.err().unwrap_or(silent))
+    })
+}
+
+/// Removes a pid file that names no nginx: an init script's `stop`, which is the first half of `restart`, would
+/// signal whoever bears that pid now.
+fn remove_stale_pid_file(target: &Target) {
+    if read_pid(&target.pid_file).is_ok_and(|pid| !target.exe.is_run_by(pid)) {
+        let _ = std::fs::remove_file(&target.pid_file);
+    }
 }
 
 /// Only a verified master that answers is a recovery: orphans answer as well, and so does whoever took the port.

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::error::FaultError;
 use super::event::{Event, Outcome, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
-use super::history;
 use super::inject::inject;
 use super::lease::{self, Keeper};
 use super::packets;
 use super::preflight::{Request, permitted, plan};
 use super::record::{Mode, Phase, Record};
 use super::recover::{Ended, boot_id, end, lock};
+use super::{history, unit};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::sys::clock::{rfc3339, since_boot};
@@ -60,7 +60,7 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         Step::Armed {
             pid: record.target.as_ref().map(|t| t.master.pid),
             secs_ms: millis(request.lasts),
-            lease: "keeper",
+            lease: if unit::is_booted() { "timer" } else { "keeper" },
             lease_pid: keeper.pid(),
         },
     )));

@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod file;
 pub mod pidfd;
 pub mod proc;
+pub mod run;
 pub mod sched;
 pub mod sigwait;
 pub mod socket;

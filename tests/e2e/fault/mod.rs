@@ -7,6 +7,7 @@ mod killed;
 mod life;
 mod net;
 mod refused;
+mod systemd;
 
 use std::path::PathBuf;
 use std::process::Command;
