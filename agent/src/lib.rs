@@ -10,6 +10,7 @@
 //! - [`fault`]: simulated failures and how each one ends.
 //! - [`nginx`]: its configuration, read as nginx reads it, and the address that tells whether it answers.
 //! - [`identity`]: who this instance is, from its metadata service.
+//! - [`probes`]: the load balancer's probes in the access log, and whether they keep their rhythm.
 //! - [`stress`]: CPU load at a share that is asked for, and what CloudWatch will read.
 //! - [`sys`]: clocks, `/proc`, trusted files, scheduling; the only room with `unsafe`.
 
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod health;
 pub mod identity;
 pub mod nginx;
+pub mod probes;
 pub mod serve;
 pub mod stress;
 pub mod sys;

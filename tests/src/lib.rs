@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod alb;
 pub mod background;
+pub mod bench;
 pub mod daemon;
 pub mod http;
 pub mod imds;

@@ -4,6 +4,8 @@ pub mod exit;
 mod fail;
 mod keep;
 pub mod output;
+mod probes;
+mod probes_view;
 mod recover;
 mod serve;
 mod settings;
@@ -42,13 +44,14 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Serve(serve::Args),
+    Stress(Box<stress::Args>),
+    Probes(Box<probes::Args>),
     Fail(fail::Fail),
     Recover(recover::Recover),
+    Status(status::Args),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
-    Serve(serve::Args),
-    Status(status::Args),
-    Stress(Box<stress::Args>),
 }
 
 /// Runs a parsed command line to its end.
@@ -61,6 +64,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Fail(args) => args.run(&common),
         Verb::Recover(args) => args.run(&common),
         Verb::Keep(args) => args.run(),
+        Verb::Probes(args) => args.run(&common),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
         Verb::Stress(args) => args.run(&common),

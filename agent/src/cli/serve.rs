@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 
 use super::exit::OrExit;
 use super::{Common, Exit, Failure, Settings};
@@ -59,6 +59,7 @@ impl Args {
             health: settings.health,
             nginx: settings.nginx,
             identity: settings.identity,
+            probes: settings.probes,
             state: settings.paths.state,
         })
         .or_exit(Exit::Usage)?;
@@ -66,14 +67,14 @@ impl Args {
     }
 }
 
-/// Logs go to stderr, at `info` or as `AGENT_LOG` says; without times under systemd, which has its own.
+/// Logs go to stderr, at `info` or the level that `AGENT_LOG` names (error, warn, info, debug, trace, off); without times under systemd, which has its own.
 fn log_to_stderr() {
     use std::io::IsTerminal;
-    let filter = EnvFilter::try_from_env("AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("AGENT_LOG").ok().and_then(|level| level.parse().ok());
+    let level: LevelFilter = asked.unwrap_or(LevelFilter::INFO);
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
     match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.with_ansi(false).without_time().init(),
         None => log.with_ansi(colours).init(),

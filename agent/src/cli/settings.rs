@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::cli::{Common, Exit, Failure, exit::OrExit};
 use crate::config::{self, Asked, FileChoice, Invalid, Validate};
-use crate::{health, identity, nginx, serve};
+use crate::{health, identity, nginx, probes, serve};
 
 const USUAL_FILE: &str = "/etc/asg-agent/agent.toml";
-const SECTIONS: [&str; 5] = ["paths", "serve", "health", "nginx", "identity"];
+const SECTIONS: [&str; 6] = ["paths", "serve", "health", "nginx", "identity", "probes"];
 
 /// All settings, valid.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub nginx: nginx::target::Settings,
     /// The metadata service.
     pub identity: identity::Settings,
+    /// Which probes are expected.
+    pub probes: probes::Settings,
 }
 
 impl Settings {
@@ -48,6 +50,7 @@ impl Validate for Settings {
         self.serve.validate()?;
         self.health.validate()?;
         self.nginx.validate()?;
-        self.identity.validate()
+        self.identity.validate()?;
+        self.probes.validate()
     }
 }

@@ -88,11 +88,18 @@ fn people(status: &Value) -> Vec<String> {
             text(&check["detail"])
         ));
     }
+    let probes = &status["probes"];
+    lines.push(format!("probes    {}", text(&probes["explanation"])));
+    for node in probes["nodes"].as_array().into_iter().flatten() {
+        let (node, count, missed) = (text(&node["node"]), &node["probes"], &node["missed"]);
+        lines.push(format!("  node    {node}: {count} probes, {missed} missed"));
+    }
     let fault = &status["fault"];
     if !fault.is_null() {
-        lines.push(match fault["remaining_ms"].as_f64() {
-            Some(left) => format!("fault     {} for another {:.0} s", text(&fault["mode"]), left / 1e3),
-            None => format!("fault     {} is past its deadline and waits for recovery", text(&fault["mode"])),
+        let mode = text(&fault["mode"]);
+        lines.push(match fault["overdue"] == true {
+            false => format!("fault     {mode} for another {:.0} s", number(&fault["remaining_ms"]) / 1e3),
+            true => format!("fault     {mode} is past its deadline: `agent recover` as root ends it"),
         });
     }
     let cpu = &status["cpu"];

@@ -32,17 +32,23 @@ pub struct Snapshot {
 /// # Errors
 /// When there is a record that can't be read, trusted or understood: never to be shown as "none".
 pub fn snapshot(state: &Path, now: Duration, boot_id: &str) -> Result<Option<Snapshot>, RecordError> {
-    let Some(record) = Record::read(state)? else { return Ok(None) };
-    let left = record.time_left(now, boot_id);
-    Ok(Some(Snapshot {
-        mode: record.mode,
-        phase: record.phase,
-        remaining_ms: left.map_or(0, |l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX)),
-        overdue: left.is_none(),
-        pid: record.target.map(|t| t.master.pid),
-        started: record.started,
-        by: record.by,
-    }))
+    Ok(Record::read(state)?.map(|record| Snapshot::of(&record, now, boot_id)))
+}
+
+impl Snapshot {
+    /// What `record` says at `now` (since boot) in the boot `boot_id`.
+    pub fn of(record: &Record, now: Duration, boot_id: &str) -> Self {
+        let left = record.time_left(now, boot_id);
+        Self {
+            mode: record.mode,
+            phase: record.phase,
+            remaining_ms: left.map_or(0, |l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX)),
+            overdue: left.is_none(),
+            pid: record.target.as_ref().map(|t| t.master.pid),
+            started: record.started.clone(),
+            by: record.by.clone(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,22 @@
-//! What the fault record asks `/health` to show. The file is looked at often and read only when it changed.
+//! What the fault record asks `/health` to show. The kernel tells when the file changes (inotify(7)); it is looked at
+//! every few seconds all the same, and read only when it changed.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::board::Shown;
+use crate::fault::Snapshot;
 use crate::fault::record::{Mode, Record};
 use crate::sys::clock;
+
+/// How often the file is looked at where the kernel tells nothing: the folder isn't there yet, or there are no
+/// watches left.
+const LOOK_UNWATCHED: Duration = Duration::from_millis(500);
+/// The folder may have been replaced behind the watch.
+const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
 /// The record as last read.
 #[derive(Debug)]
@@ -15,6 +26,8 @@ pub(super) struct Injected {
     record: Option<Record>,
     error: Option<String>,
     boot_id: String,
+    watch: Option<OwnedFd>,
+    watched_at: Instant,
 }
 
 /// Tells two contents of the file apart without reading it.
@@ -27,12 +40,31 @@ struct Stamp {
 impl Injected {
     pub(super) fn new(state: &Path) -> Self {
         let boot_id = clock::boot_id().unwrap_or_default();
-        Self { state: state.to_owned(), seen: None, record: None, error: None, boot_id }
+        let watch = watch(state);
+        let watched_at = Instant::now();
+        Self { state: state.to_owned(), seen: None, record: None, error: None, boot_id, watch, watched_at }
+    }
+
+    /// What to poll: readable when something in the folder changed.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When to look though the kernel told nothing; `None` when some other wake-up will do.
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        self.watch.is_none().then(|| now + LOOK_UNWATCHED)
     }
 
     /// Looks at the file; says whether something changed.
     pub(super) fn look(&mut self) -> bool {
         use std::os::unix::fs::MetadataExt;
+        if let Some(watch) = &self.watch {
+            while rustix::io::read(watch, &mut [0_u8; 4096]).is_ok_and(|n| n > 0) {}
+        }
+        if self.watched_at.elapsed() > WATCH_AGAIN {
+            self.watch = watch(&self.state);
+            self.watched_at = Instant::now();
+        }
         let stamp = std::fs::symlink_metadata(Record::path(&self.state))
             .ok()
             .map(|m| Stamp { inode: m.ino(), changed: (m.ctime(), m.ctime_nsec()) });
@@ -50,15 +82,9 @@ impl Injected {
         true
     }
 
-    /// The record and how long it still counts, `None` past its deadline.
-    pub(super) fn active(&self, since_boot: Duration) -> Option<(&Record, Duration)> {
-        let record = self.record.as_ref()?;
-        Some((record, record.remaining(since_boot, &self.boot_id)?))
-    }
-
-    /// The record, past its deadline or not.
-    pub(super) fn record(&self) -> Option<&Record> {
-        self.record.as_ref()
+    /// The fault on record, past its deadline or not.
+    pub(super) fn snapshot(&self, since_boot: Duration) -> Option<Snapshot> {
+        self.record.as_ref().map(|record| Snapshot::of(record, since_boot, &self.boot_id))
     }
 
     /// Why the record can't be known.
@@ -68,7 +94,8 @@ impl Injected {
 
     /// What `/health` shows, and until when (since boot).
     pub(super) fn shown(&self, since_boot: Duration) -> Option<(Shown, Duration)> {
-        let (record, left) = self.active(since_boot)?;
+        let record = self.record.as_ref()?;
+        let left = record.remaining(since_boot, &self.boot_id)?;
         let shown = match record.mode {
             Mode::Unhealthy => Shown::Unhealthy,
             Mode::Slow => Shown::Slow(Duration::from_millis(record.delay_ms?)),
@@ -76,4 +103,11 @@ impl Injected {
         };
         Some((shown, since_boot + left))
     }
+}
+
+fn watch(folder: &Path) -> Option<OwnedFd> {
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+    let what = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+    inotify::add_watch(&watch, folder, what | WatchFlags::ONLYDIR).ok()?;
+    Some(watch)
 }

@@ -1,6 +1,7 @@
 //! Is this target fit for traffic? Samplers ask in the background; what they find becomes a finished answer on the
 //! [`Board`], and a probe only reads that.
 
+mod asker;
 mod attempt;
 mod board;
 mod host;
@@ -12,7 +13,7 @@ mod sampler;
 pub use attempt::{CHECK_HEADER, Nonce};
 pub use board::{Answer, Board, Decision};
 pub use host::HostSample;
-pub use report::{Check, FaultReport, Report, Status};
+pub use report::{Check, Report, Status};
 pub use sampler::{Inputs, start};
 
 use serde::Deserialize;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::host::HostSample;
-use crate::fault::record::Mode;
+use crate::fault;
 use crate::identity::Identity;
 
 /// The outcome of a check.
@@ -35,15 +35,6 @@ pub struct Check {
     pub at: Instant,
 }
 
-/// The fault that is on record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FaultReport {
-    /// What was done.
-    pub mode: Mode,
-    /// How long it still lasts, counted from the report; `None` past its deadline: it waits for recovery.
-    pub remaining_ms: Option<u64>,
-}
-
 /// Everything at one moment.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -60,7 +51,7 @@ pub struct Report {
     /// Who this is.
     pub identity: Identity,
     /// The fault on record.
-    pub fault: Option<FaultReport>,
+    pub fault: Option<fault::Snapshot>,
     /// Disk, memory and CPU.
     pub host: Option<HostSample>,
 }

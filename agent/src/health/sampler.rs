@@ -1,27 +1,27 @@
-//! The one task that owns what is known of this target: it asks nginx, hears of identity, faults and pressure, and
-//! publishes the board and the report. Nothing here can block: disks are asked elsewhere, nginx with a deadline.
+//! The one owner of what is known of this target: a thread that asks nginx, hears of identity, faults and pressure,
+//! and publishes the board and the report. It sleeps in one poll(2) and nothing in it can block: disks are asked
+//! elsewhere, nginx is asked without waiting.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{interval, sleep_until};
 
-use super::attempt::{Nonce, Outcome, attempt};
+use super::asker::Asker;
+use super::attempt::{Nonce, Outcome};
 use super::board::{Board, Published};
-use super::host::HostSample;
+use super::host::{self, HostSample};
 use super::hysteresis::{Hysteresis, State};
 use super::injected::Injected;
-use super::report::{Check, FaultReport, Report, Status};
-use super::{Settings, host};
+use super::report::{Check, Report, Status};
+use super::{Answer, Settings};
 use crate::identity::{Identity, Notice};
 use crate::nginx::target::{self, Expect, Found};
 use crate::sys::clock;
 
-/// How often the fault record is looked at.
-const LOOK_AT_FAULT: Duration = Duration::from_millis(500);
 /// How often the address is looked up again while nothing answers there.
 const FIND_AGAIN: Duration = Duration::from_secs(2);
 
@@ -42,7 +42,7 @@ pub struct Inputs {
     pub nonce: Nonce,
 }
 
-/// Starts sampling on the current runtime; ends with the receivers of the report.
+/// Starts sampling; ends with the receivers of the report. Needs a runtime to hear of the identity.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -50,84 +50,100 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
     let now = Instant::now();
     let board = Arc::new(Board::new(now));
     let (host, stop_host) = host::start()?;
-    let mut injected = Injected::new(&inputs.state);
-    injected.look();
-    let answers = Published::answers(&inputs.identity.borrow());
-    let sampler = Sampler {
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let mut sampler = Sampler {
         hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
+        asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now),
         found: target::find(&inputs.nginx),
         found_at: now,
         seen: false,
         last: None,
-        answers,
-        injected,
+        identity: Identity::default(),
+        answers: Published::answers(&Identity::default()),
+        injected: Injected::new(&inputs.state),
         host,
         board: board.clone(),
         inputs,
     };
+    sampler.injected.look();
     let (publish, report) = watch::channel(sampler.report(now));
+    let mut identity = sampler.inputs.identity.clone();
+    let waker = wake.clone();
     tokio::spawn(async move {
-        sampler.run(publish).await;
-        drop(stop_host);
+        while identity.changed().await.is_ok() {
+            let _ = rustix::io::write(&*waker, &1_u64.to_ne_bytes());
+        }
     });
+    std::thread::Builder::new().name("sampler".into()).stack_size(256 << 10).spawn(move || {
+        sampler.run(&wake, &publish);
+        drop(stop_host);
+    })?;
     Ok((board, report))
 }
 
 struct Sampler {
     inputs: Inputs,
     hysteresis: Hysteresis,
+    asker: Asker,
     found: Option<Found>,
     found_at: Instant,
     /// Whether an nginx answered since the start: from then on its silence is a failure.
     seen: bool,
     last: Option<(Outcome, Instant)>,
-    answers: Arc<(super::Answer, super::Answer)>,
+    identity: Identity,
+    answers: Arc<(Answer, Answer)>,
     injected: Injected,
     host: watch::Receiver<Option<HostSample>>,
     board: Arc<Board>,
 }
 
 impl Sampler {
-    async fn run(mut self, publish: watch::Sender<Report>) {
-        let mut asking: JoinSet<Outcome> = JoinSet::new();
-        let mut next = Instant::now();
-        let mut look = interval(LOOK_AT_FAULT);
-        let mut identity = self.inputs.identity.clone();
-        let mut identity_lives = true;
-        loop {
-            tokio::select! {
-                () = sleep_until(next.into()) => {
-                    let start = Instant::now();
-                    match &self.found {
-                        Some(found) => {
-                            let (target, nonce) = (found.target.clone(), self.inputs.nonce.clone());
-                            let limit = self.inputs.settings.timeout.0;
-                            asking.spawn(async move { attempt(&target, &nonce, limit).await });
-                            // Until it is answered the next question is due early: a second opinion.
-                            next = start + self.inputs.settings.retry.0;
-                            continue;
-                        }
-                        None => next = start + self.inputs.settings.interval.0,
-                    }
+    fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
+        while !publish.is_closed() {
+            let now = Instant::now();
+            let mut news = self.last.is_none();
+            if let Some(found) = &self.found {
+                for outcome in self.asker.step(&found.target, now, self.hysteresis.state() == State::Up) {
+                    self.observe(outcome);
+                    news = true;
                 }
-                Some(Ok(outcome)) = asking.join_next() => {
-                    if self.observe(outcome) && asking.is_empty() {
-                        next = Instant::now() + self.inputs.settings.interval.0;
-                    }
-                }
-                changed = identity.changed(), if identity_lives => {
-                    identity_lives = changed.is_ok();
-                    self.answers = Published::answers(&identity.borrow_and_update());
-                }
-                _ = look.tick() => if !self.injected.look() { continue },
-                () = publish.closed() => return,
             }
-            self.publish(&publish);
+            news |= self.injected.look();
+            news |= self.take_identity();
+            // Without an nginx to ask, being awake is the news.
+            if news || self.found.is_none() {
+                self.publish(publish);
+            }
+            self.wait(wake);
         }
     }
 
-    /// Takes the outcome of a question; says whether nginx is well.
-    fn observe(&mut self, outcome: Outcome) -> bool {
+    /// Sleeps until something happens or is due.
+    fn wait(&self, wake: &OwnedFd) {
+        let now = Instant::now();
+        let idle = now + self.inputs.settings.interval.0;
+        let until = if self.found.is_some() { self.asker.wake_at() } else { idle };
+        let until = self.injected.wake_at(now).map_or(until, |at| until.min(at));
+        let left = until.saturating_duration_since(now);
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
+        fds.extend(self.injected.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        fds.extend(self.asker.fds().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        let _ = poll(&mut fds, Some(&timeout)); // an interrupted sleep is a short one
+        let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+    }
+
+    fn take_identity(&mut self) -> bool {
+        if !self.inputs.identity.has_changed().unwrap_or(false) {
+            return false;
+        }
+        self.identity = self.inputs.identity.borrow_and_update().clone();
+        self.answers = Published::answers(&self.identity);
+        true
+    }
+
+    /// Takes the outcome of a question.
+    fn observe(&mut self, outcome: Outcome) {
         let ok = outcome.is_ok();
         self.seen |= ok;
         if self.hysteresis.observe(ok) {
@@ -144,7 +160,6 @@ impl Sampler {
             self.found_at = now;
         }
         self.last = Some((outcome, now));
-        ok && self.hysteresis.state() == State::Up
     }
 
     fn is_expected(&self) -> bool {
@@ -154,10 +169,13 @@ impl Sampler {
     fn publish(&self, publish: &watch::Sender<Report>) {
         let now = Instant::now();
         let report = self.report(now);
-        let sampled_at = self.last.as_ref().map_or(now, |(_, at)| *at);
+        let sampled_at = match &self.last {
+            Some((_, at)) if self.found.is_some() => *at,
+            _ => now,
+        };
         self.board.publish(Published {
             pass: report.pass,
-            fresh_until: if self.found.is_some() { sampled_at } else { now } + self.inputs.settings.stale.0,
+            fresh_until: sampled_at + self.inputs.settings.stale.0,
             fault: self.injected.shown(clock::since_boot()),
             answers: self.answers.clone(),
         });
@@ -165,10 +183,9 @@ impl Sampler {
     }
 
     fn report(&self, now: Instant) -> Report {
-        let identity = self.inputs.identity.borrow().clone();
         let host = *self.host.borrow();
         let mut checks = vec![self.nginx_check(now)];
-        if let Some(why) = identity.leaving(&self.inputs.drain_on) {
+        if let Some(why) = self.identity.leaving(&self.inputs.drain_on) {
             checks.push(Check { name: "leaving", status: Status::Fail, detail: why, at: now });
         }
         let settings = &self.inputs.settings;
@@ -181,11 +198,6 @@ impl Sampler {
         if let Some(error) = self.injected.error() {
             checks.push(Check { name: "fault", status: Status::Warn, detail: error.to_owned(), at: now });
         }
-        let since_boot = clock::since_boot();
-        let fault = self.injected.record().map(|record| FaultReport {
-            mode: record.mode,
-            remaining_ms: self.injected.active(since_boot).map(|(_, left)| left.as_millis() as u64),
-        });
         let asked = self.found.is_some() && self.last.is_some();
         Report {
             at: now,
@@ -193,8 +205,8 @@ impl Sampler {
             nginx_target: self.found.as_ref().map(|f| f.target.to_string()),
             nginx_up: asked.then(|| self.hysteresis.state() == State::Up),
             checks,
-            identity,
-            fault,
+            identity: self.identity.clone(),
+            fault: self.injected.snapshot(clock::since_boot()),
             host,
         }
     }

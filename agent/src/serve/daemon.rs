@@ -21,7 +21,8 @@ use super::front::{self, Front};
 use super::public::Public;
 use super::status::Sources;
 use crate::health::{self, Board, Nonce};
-use crate::{identity, nginx};
+use crate::sys::memory;
+use crate::{identity, nginx, probes};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS: usize = 16;
@@ -37,7 +38,9 @@ pub struct Inputs {
     pub nginx: nginx::target::Settings,
     /// `[identity]`
     pub identity: identity::Settings,
-    /// The folder of the fault record.
+    /// `[probes]`
+    pub probes: probes::Settings,
+    /// The folder of the fault record and of the place in the log.
     pub state: PathBuf,
 }
 
@@ -99,6 +102,8 @@ async fn daemon(
     let catch = |kind| signal(kind).map_err(system("catch signals"));
     let signals = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let nonce = Nonce::draw();
+    let watcher =
+        probes::watcher::start(inputs.probes, &inputs.state).map_err(system("watch the access log"))?;
     let (board, mut report) = health::start(health::Inputs {
         settings: inputs.health,
         nginx: inputs.nginx,
@@ -113,14 +118,21 @@ async fn daemon(
     let (stop, stopped) = watch::channel(false);
     let listen = public.local_addr().map_err(system("ask for the own address"))?;
     let front = Front {
-        service: Public::new(board.clone(), nonce),
+        service: Public::new(board.clone(), nonce, watcher.direct()),
         max_connections: inputs.serve.max_connections,
         counters: counters.clone(),
         realtime: inputs.serve.realtime,
     };
     let serving =
         spawn_serving(public, front, stopped.clone()).map_err(system("start the serving thread"))?;
-    let sources = Sources { started, listen, board: board.clone(), report: report.clone(), counters };
+    let sources = Sources {
+        started,
+        listen,
+        board: board.clone(),
+        report: report.clone(),
+        probes: watcher.snapshots(),
+        counters,
+    };
     let admin_addr = admin.local_addr().map_err(system("ask for the own address"))?;
     let admin = TcpListener::from_std(admin).map_err(system("register the admin listener"))?;
     let admin_front = Front {
@@ -134,6 +146,7 @@ async fn daemon(
     let _ = report.changed().await; // the first sample: before it there is no verdict to be ready with
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    memory::release_code();
     let ended_by = until_signal(signals, &board, inputs.serve.drain.0).await;
 
     stop.send_replace(true);

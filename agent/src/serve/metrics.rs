@@ -69,8 +69,9 @@ pub(super) fn text(sources: &Sources) -> String {
     out.family("fault_active", "gauge", "Whether a simulated failure is on.");
     match report.fault {
         Some(fault) => {
-            let mode = format!("{:?}", fault.mode).to_lowercase();
-            out.sample("fault_active", &[("mode", &mode)], u8::from(fault.remaining_ms.is_some()));
+            out.sample("fault_active", &[("mode", fault.mode.name())], 1);
+            let help = "Whether the fault is past its deadline and waits for recovery.";
+            out.single("fault_overdue", "gauge", help, u8::from(fault.overdue));
         }
         None => out.sample("fault_active", &[("mode", "none")], 0),
     }
@@ -88,8 +89,26 @@ pub(super) fn text(sources: &Sources) -> String {
             cpu.steal_pct / 100.0,
         );
     }
+    probes(&mut out, sources);
     listener(&mut out, sources);
     out.0
+}
+
+fn probes(out: &mut Text, sources: &Sources) {
+    let seen = sources.probes.borrow().clone();
+    let help = "Whether the load balancer's probes come in their rhythm.";
+    out.single("probes_confirmed", "gauge", help, u8::from(seen.confirmed));
+    let nodes: Vec<_> = seen.nodes.iter().map(|node| (node.node.to_string(), node)).collect();
+    out.family("probes_total", "counter", "Probes by load-balancer node.");
+    for (address, node) in &nodes {
+        out.sample("probes_total", &[("node", address)], node.probes);
+    }
+    out.family("probes_missed_total", "counter", "Probes that did not come, by node.");
+    for (address, node) in &nodes {
+        out.sample("probes_missed_total", &[("node", address)], node.missed);
+    }
+    out.single("probes_log_gaps_total", "counter", "Times that log lines may have been lost.", seen.gaps);
+    out.single("probes_spoofed_total", "counter", "Lines that only pretend to be probes.", seen.spoofed);
 }
 
 fn listener(out: &mut Text, sources: &Sources) {

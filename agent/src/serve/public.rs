@@ -1,18 +1,19 @@
 //! The public listener: `/health`, and nothing else. A probe is answered from the board.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_service::Service;
 
 use super::front::Answering;
 use crate::health::{Board, CHECK_HEADER, Nonce};
+use crate::probes::watcher::Direct;
 use crate::sys::clock;
 
 /// The public service.
@@ -20,6 +21,7 @@ use crate::sys::clock;
 pub(super) struct Public {
     router: Router,
     board: Arc<Board>,
+    probes: Direct,
 }
 
 struct Health {
@@ -28,9 +30,9 @@ struct Health {
 }
 
 impl Public {
-    pub(super) fn new(board: Arc<Board>, nonce: Nonce) -> Self {
+    pub(super) fn new(board: Arc<Board>, nonce: Nonce, probes: Direct) -> Self {
         let state = Arc::new(Health { board: board.clone(), nonce });
-        Self { router: Router::new().route("/health", get(health)).with_state(state), board }
+        Self { router: Router::new().route("/health", get(health)).with_state(state), board, probes }
     }
 }
 
@@ -51,14 +53,39 @@ async fn health(State(state): State<Arc<Health>>, headers: HeaderMap) -> Respons
     response
 }
 
+/// The load balancer's probes say who they are
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
+fn is_probe(request: &Request<hyper::body::Incoming>) -> bool {
+    let agent = request.headers().get(header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"ELB-HealthChecker/"))
+}
+
+/// Whether a request comes from this machine: nginx handing on a probe that it has logged itself. An address that a
+/// socket can be bound to is ours; of loopback only the usual address, as a load balancer may be simulated there.
+fn is_this_machine(peer: IpAddr) -> bool {
+    match peer {
+        IpAddr::V4(ip) if ip.is_loopback() => ip == Ipv4Addr::LOCALHOST,
+        ip => UdpSocket::bind((ip, 0)).is_ok(),
+    }
+}
+
 impl Answering for Public {
     fn answer(
         &self,
-        _peer: IpAddr,
+        peer: IpAddr,
         request: Request<hyper::body::Incoming>,
     ) -> impl Future<Output = Response> + 'static {
         let mut router = self.router.clone();
-        async move { router.call(request).await.unwrap_or_else(|never| match never {}) }
+        let probe = is_probe(&request).then(|| (self.probes.clone(), request.uri().path().to_owned()));
+        async move {
+            let response = router.call(request).await.unwrap_or_else(|never| match never {});
+            if let Some((probes, path)) = probe
+                && !is_this_machine(peer)
+            {
+                probes.seen(peer, &path, response.status().as_u16());
+            }
+            response
+        }
     }
 
     fn is_closing(&self) -> bool {

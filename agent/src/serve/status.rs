@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use crate::health::{Board, Report};
+use crate::probes;
 use crate::sys::clock;
 
 /// Where the admin listener gets what it tells: snapshots of what others own.
@@ -18,6 +19,7 @@ pub(super) struct Sources {
     pub listen: SocketAddr,
     pub board: Arc<Board>,
     pub report: watch::Receiver<Report>,
+    pub probes: watch::Receiver<Arc<probes::watcher::Snapshot>>,
     pub counters: Arc<Counters>,
 }
 
@@ -37,10 +39,10 @@ impl Sources {
             .iter()
             .map(|c| json!({"name": c.name, "status": c.status, "detail": c.detail, "age_ms": age_ms(c.at)}))
             .collect();
-        let fault = report.fault.map(|fault| {
-            let left =
-                fault.remaining_ms.and_then(|ms| ms.checked_sub(age_ms(report.at)).filter(|left| *left > 0));
-            json!({"mode": fault.mode, "remaining_ms": left})
+        let fault = report.fault.map(|mut fault| {
+            fault.remaining_ms = fault.remaining_ms.saturating_sub(age_ms(report.at));
+            fault.overdue |= fault.remaining_ms == 0;
+            fault
         });
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
         let counters = &self.counters;
@@ -58,6 +60,7 @@ impl Sources {
                 "checks": checks,
             },
             "nginx": {"url": report.nginx_target, "up": report.nginx_up},
+            "probes": *self.probes.borrow().clone(),
             "fault": fault,
             "cpu": {"busy_pct": cpu.map(|c| c.busy_pct), "steal_pct": cpu.map(|c| c.steal_pct)},
             "listener": {

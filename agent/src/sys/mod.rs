@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod cpu;
 pub mod file;
+pub mod memory;
 pub mod pidfd;
 pub mod proc;
 pub mod run;

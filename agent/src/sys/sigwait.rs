@@ -1,7 +1,7 @@
 //! The signals that end a verb, waited for together with a deadline.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -45,6 +45,13 @@ impl Signals {
             Ok(_) => Ok(self.fd.read_signal()?.map(|info| info.ssi_signo.cast_signed())),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+impl AsFd for Signals {
+    /// Readable once a signal has arrived; for waiting for other things besides.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -1,0 +1,196 @@
+//! `agent probes`: does the load balancer probe in its rhythm?
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::exit::OrExit;
+use super::output::Output;
+use super::probes_view::View;
+use super::{Common, Exit, Failure, Settings};
+use crate::config::{Asked, parse_duration};
+use crate::probes::follow::{Follow, now_ms, recently};
+use crate::probes::locate::{LocateError, Located, locate};
+use crate::probes::tail::wait::Waiter;
+use crate::probes::tail::{Start, Tail};
+use crate::probes::verdict::{Answer, Reason, Verdict};
+use crate::sys::sigwait::Signals;
+
+/// Without --for or --follow: a verdict is waited for this many intervals.
+const PATIENCE: u32 = 6;
+/// The same while the interval isn't known.
+const PATIENCE_AUTO: Duration = Duration::from_secs(60);
+
+/// Confirm from nginx's access log that the load balancer probes in its rhythm
+///
+/// Every node of the load balancer probes every target on its own schedule. This finds the probes
+/// (ELB-HealthChecker/2.0), groups them by node, and says whether each node keeps the expected interval. Without
+/// --once, --for or --follow it reads the last five minutes and goes on until it can tell.
+///
+/// Exit code: 0 confirmed; 1 not (probes missing, late, or stopped); 2 wrong usage; 3 cannot tell (no log, no probes
+/// logged, too few); 130 or 143 interrupted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    agent probes --expect 5s                          is it every five seconds?\n  \
+    agent probes --follow                             a line for each probe, as it comes\n  \
+    agent probes --log old.log --once --expect auto   which interval was it in this log?")]
+pub(super) struct Args {
+    /// The access log [default: from nginx's configuration, else the usual places]
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// The log's format, as in log_format, or the name of one in nginx.conf [default: nginx.conf's, else combined]
+    #[arg(long, value_name = "FMT")]
+    format: Option<String>,
+    /// The target group's interval, or "auto" to find it [default: 5s]
+    #[arg(long, value_name = "D|auto")]
+    expect: Option<String>,
+    /// How far an interval may be off [default: a fifth of it, and at least what the log's times resolve]
+    #[arg(long, value_name = "D")]
+    tolerance: Option<String>,
+    /// The load balancer's subnets [default: all private addresses]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// Read the log from its first byte
+    #[arg(long)]
+    from_start: bool,
+    /// Stop and judge after this time
+    #[arg(long = "for", value_name = "D", value_parser = parse_duration, conflicts_with_all = ["once", "follow"])]
+    duration: Option<Duration>,
+    /// Judge what is in the log, from its first byte, by the log's own time, and don't wait for more
+    #[arg(long, conflicts_with = "follow")]
+    once: bool,
+    /// Go on from now until interrupted, a line for each probe
+    #[arg(long)]
+    follow: bool,
+}
+
+/// When the work is done.
+enum Until {
+    /// What is there was read.
+    Read,
+    /// This time.
+    Deadline(Instant),
+    /// A verdict, or this time.
+    Verdict(Instant),
+    /// A signal.
+    Interrupted,
+}
+
+impl Args {
+    /// Runs the verb to its end.
+    ///
+    /// # Errors
+    /// Exit 2 for wrong settings, exit 3 where there is no log or it can't be read.
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+        let settings = Settings::load(common, self.asked())?.probes;
+        let signals = Signals::block().context("cannot wait for signals")?;
+        let located = locate(&settings).map_err(|e| {
+            let exit = if matches!(e, LocateError::Format(_)) { Exit::Usage } else { Exit::CannotTell };
+            Failure::new(exit, e)
+        })?;
+        let start = match (self.once || self.from_start, self.follow) {
+            (true, _) => Start::Beginning,
+            (false, true) => Start::Now,
+            (false, false) => recently(&located),
+        };
+        let mut follow = Follow::new(Tail::new(&located.path, start), &located, &settings);
+        let mut out = Output::new(common.json);
+        let mut view = View::new(self.follow);
+        let ended = self.watch(&located, &mut follow, &signals, &mut out, &mut view)?;
+        follow.finish(&mut |found, interval| view.probe(&mut out, found, interval, None));
+        let verdict = self.verdict(&follow);
+        view.verdict(&mut out, &verdict, &follow);
+        Ok(match (ended, verdict.answer) {
+            (Some(signal), _) => Exit::Signal(signal),
+            (None, Answer::Yes) => Exit::Done,
+            (None, Answer::No) => Exit::No,
+            (None, Answer::Unknown) => Exit::CannotTell,
+        })
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        let mut flag = |place, key, value: Option<String>| {
+            asked.extend(value.map(|value| Asked::flag(place, key, value)));
+        };
+        flag("--log", "probes.log", self.log.as_ref().map(|path| path.to_string_lossy().into_owned()));
+        flag("--format", "probes.format", self.format.clone());
+        flag("--expect", "probes.expect", self.expect.clone());
+        flag("--tolerance", "probes.tolerance", self.tolerance.clone());
+        flag("--nodes", "probes.nodes", (!self.nodes.is_empty()).then(|| self.nodes.join(",")));
+        asked
+    }
+
+    /// The log's own time where only what is there counts, else the clock's.
+    fn verdict(&self, follow: &Follow) -> Verdict {
+        let logged = follow.traffic().last_ms.max(follow.cadence.last_ms());
+        follow.verdict(if self.once { logged.unwrap_or_else(now_ms) } else { now_ms() })
+    }
+
+    /// Reads until done; the signal, if one ended it.
+    fn watch(
+        &self,
+        located: &Located,
+        follow: &mut Follow,
+        signals: &Signals,
+        out: &mut Output,
+        view: &mut View,
+    ) -> Result<Option<i32>, Failure> {
+        let patience = match follow.cadence.law() {
+            Some(law) => Duration::from_millis(law.interval_ms.unsigned_abs()) * PATIENCE,
+            None => PATIENCE_AUTO,
+        };
+        let until = match (self.once, self.follow, self.duration) {
+            (true, ..) => Until::Read,
+            (_, true, _) => Until::Interrupted,
+            (_, _, Some(duration)) => Until::Deadline(Instant::now() + duration),
+            _ => Until::Verdict(Instant::now() + patience),
+        };
+        let mut waiter = Waiter::default();
+        let mut prompt = false;
+        loop {
+            let law = follow.cadence.law();
+            let looked = follow.look(prompt, &mut |found, interval| view.probe(out, found, interval, law));
+            // A log that comes later is waited for; a folder or a pipe in its place isn't one.
+            looked.context("cannot read the access log").or_exit(Exit::CannotTell)?;
+            let left = match &until {
+                Until::Read if follow.tail.is_there() => return Ok(None),
+                Until::Read => {
+                    let path = located.path.display();
+                    return Err(Failure::new(
+                        Exit::CannotTell,
+                        anyhow::anyhow!("there is no {path} to read"),
+                    ));
+                }
+                Until::Interrupted => Duration::MAX,
+                Until::Deadline(end) => end.saturating_duration_since(Instant::now()),
+                Until::Verdict(_) if is_decided(&self.verdict(follow)) => return Ok(None),
+                Until::Verdict(end) => end.saturating_duration_since(Instant::now()),
+            };
+            if left.is_zero() || out.is_closed() {
+                return Ok(None);
+            }
+            view.progress(out, follow, (!self.follow).then_some(left));
+            let start = Instant::now();
+            let woken = waiter.wait(Some(&follow.tail), &[signals.as_fd()], left);
+            prompt = start.elapsed() < left.min(Duration::from_secs(1));
+            if woken == [true]
+                && let Some(signal) = signals.wait(Duration::ZERO).context("cannot wait for signals")?
+            {
+                return Ok(Some(signal));
+            }
+        }
+    }
+}
+
+/// Whether waiting can't be expected to change the verdict.
+fn is_decided(verdict: &Verdict) -> bool {
+    match verdict.answer {
+        Answer::Yes | Answer::No => true,
+        Answer::Unknown => {
+            matches!(verdict.reason, Reason::NotLogged | Reason::WrongFormat | Reason::CoarseStamps)
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! How `agent probes` looks: a line per probe, progress, a table at the end; or JSON Lines.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::output::Output;
+use crate::probes::cadence::{Law, NodeReport, NodeState};
+use crate::probes::follow::Follow;
+use crate::probes::scan::Found;
+use crate::probes::verdict::{Answer, Reason, Verdict};
+use crate::sys::clock::rfc3339;
+
+/// As much of a path as a line has room for.
+const PATH: usize = 256;
+
+/// The look of one run.
+#[derive(Debug)]
+pub(super) struct View {
+    /// A line for each probe.
+    each: bool,
+    progressed: Option<Instant>,
+    on_terminal: bool,
+}
+
+impl View {
+    pub(super) fn new(each: bool) -> Self {
+        Self { each, progressed: None, on_terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// A probe, and the interval since the one before in its stream.
+    pub(super) fn probe(
+        &mut self,
+        out: &mut Output,
+        found: &Found<'_>,
+        interval: Option<i64>,
+        law: Option<Law>,
+    ) {
+        if !self.each && !out.is_json() {
+            return;
+        }
+        let at = Timestamp::from_millisecond(found.stamp.at_ms).unwrap_or_default();
+        let path = clean(found.line.path);
+        let method = clean(found.line.method);
+        if out.is_json() {
+            return out.event(&json!({
+                "event": "probe", "node": found.node, "at": rfc3339(at), "method": method, "path": path,
+                "status": found.line.status, "interval_ms": interval,
+            }));
+        }
+        let resolution = i64::from(found.stamp.resolution_ms);
+        let off = |law: &Law, ms: i64| (ms - law.interval_ms).abs() > law.tolerance(resolution);
+        let mark = match (interval, law) {
+            (Some(ms), Some(law)) if off(&law, ms) => paint(out, "31", "  ← off rhythm"),
+            _ => String::new(),
+        };
+        let interval = interval.map_or_else(|| "-".to_owned(), seconds);
+        let status = found.line.status.map_or_else(|| "-".to_owned(), |s| s.to_string());
+        let at = at.to_zoned(TimeZone::UTC).strftime("%H:%M:%S");
+        let node = found.node.to_string();
+        out.text(&format!("{at}  {node:<15}  {interval:>9}  {status}  {method} {path}{mark}"));
+    }
+
+    /// Once a second, to people who wait.
+    pub(super) fn progress(&mut self, out: &mut Output, follow: &Follow, left: Option<Duration>) {
+        let Some(left) = left.filter(|_| self.on_terminal && !out.is_json()) else { return };
+        if self.progressed.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+            return;
+        }
+        self.progressed = Some(Instant::now());
+        let nodes = follow.cadence.totals().count();
+        let probes = follow.traffic().probes;
+        out.note(&format!("{probes} probes from {nodes} nodes; at most {} s to go", left.as_secs()));
+    }
+
+    /// The end.
+    pub(super) fn verdict(&mut self, out: &mut Output, verdict: &Verdict, follow: &Follow) {
+        if out.is_json() {
+            return out.event(&as_json(verdict, follow));
+        }
+        let traffic = follow.traffic();
+        if !verdict.nodes.is_empty() {
+            out.text(&format!(
+                "{:<17} {:>7} {:>7}   {:>28}   {}",
+                "node", "probes", "missed", "interval min / p50 / max", "on time"
+            ));
+        }
+        for node in &verdict.nodes {
+            let line = row(node);
+            out.text(&if node.on_time { line } else { paint(out, "33", &line) });
+        }
+        if traffic.spoofed > 0 {
+            let strangers = traffic.spoofed;
+            out.text(&format!("{strangers} requests bore the load balancer's name and were not its own"));
+        }
+        if follow.gaps > 0 {
+            out.text(&format!(
+                "{} times lines may have been lost; nothing there counts as missed",
+                follow.gaps
+            ));
+        }
+        if follow.tail.overlong() > 0 {
+            out.text(&format!("{} lines were too long and were skipped", follow.tail.overlong()));
+        }
+        let expected = verdict.expected_ms.map_or_else(|| "an interval".to_owned(), seconds);
+        let within = verdict.tolerance_ms.map_or_else(String::new, |ms| format!(" within {}", seconds(ms)));
+        let (colour, word) = match verdict.answer {
+            Answer::Yes => ("32", "confirmed"),
+            Answer::No => ("31", "not confirmed"),
+            Answer::Unknown => ("33", "cannot tell"),
+        };
+        let explanation = match verdict.reason {
+            Reason::OffRhythm => verdict.nodes.iter().find_map(blame).unwrap_or_default(),
+            reason => reason.explain().to_owned(),
+        };
+        let word = paint(out, colour, word);
+        out.text(&format!("{word}: every {expected}{within}: {explanation}"));
+        if verdict.answer == Answer::Yes && !follow.verifiable() {
+            out.text("(the log's format leaves forged probes unseen: packaging/nginx/log_format.conf)");
+        }
+    }
+}
+
+fn as_json(verdict: &Verdict, follow: &Follow) -> Value {
+    let traffic = follow.traffic();
+    let mut event = serde_json::to_value(verdict).unwrap_or_default();
+    let more = json!({
+        "event": "verdict", "explanation": verdict.reason.explain(), "log": follow.tail.path().display().to_string(),
+        "lines": traffic.lines, "bytes": traffic.bytes, "probes": traffic.probes, "spoofed": traffic.spoofed,
+        "unparsed": traffic.unparsed, "overlong": follow.tail.overlong(), "gaps": follow.gaps,
+        "last_gap": follow.last_gap, "verifiable": follow.verifiable(), "late_ms": traffic.late_ms,
+    });
+    if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
+        event.extend(more);
+    }
+    event
+}
+
+fn row(node: &NodeReport) -> String {
+    let ms = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), seconds);
+    let intervals = [node.interval_min_ms, node.interval_p50_ms, node.interval_max_ms].map(ms).join(" / ");
+    let state = match node.state {
+        NodeState::OnTime => "yes",
+        NodeState::Off => "no",
+        NodeState::Late => "overdue",
+        NodeState::Gone => "has left",
+        NodeState::TooFew => "too few to tell",
+    };
+    let streams = if node.streams > 1 { format!(" ({} streams)", node.streams) } else { String::new() };
+    let failing = if node.not_ok > 0 { format!(" ({} not 2xx)", node.not_ok) } else { String::new() };
+    let (ip, probes, missed) = (node.node.to_string(), node.probes, node.missed);
+    format!("{ip:<17} {probes:>7} {missed:>7}   {intervals:>28}   {state}{streams}{failing}")
+}
+
+fn blame(node: &NodeReport) -> Option<String> {
+    if let Some(ms) = node.faster_ms {
+        return Some(format!("{} probes every {}", node.node, seconds(ms)));
+    }
+    match node.state {
+        NodeState::Off | NodeState::Late => Some(format!(
+            "{}: {} missed, {} out of rhythm{}",
+            node.node,
+            node.missed,
+            node.off_rhythm,
+            if node.state == NodeState::Late { ", the next is overdue" } else { "" }
+        )),
+        _ => None,
+    }
+}
+
+fn seconds(ms: i64) -> String {
+    if ms % 1000 == 0 { format!("{} s", ms / 1000) } else { format!("{:.3} s", ms as f64 / 1000.0) }
+}
+
+/// Hostile bytes as text that can't move the cursor.
+fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(PATH)).unwrap_or_default());
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn paint(out: &Output, colour: &str, text: &str) -> String {
+    if out.colours() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}

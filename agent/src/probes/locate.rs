@@ -1,0 +1,88 @@
+//! Which log, and in which format: what the user says, else what nginx's configuration says, else the usual places.
+
+use std::path::{Path, PathBuf};
+
+use super::Settings;
+use super::format::{COMBINED, Format, FormatError, MAIN, RECOMMENDED};
+use crate::nginx::conf::Conf;
+
+/// Where nginx usually logs: built from source under /opt (the second as some guides have it), the packages' place,
+/// built from source with nginx's defaults.
+pub const USUAL_LOGS: [&str; 4] = [
+    "/opt/nginx/logs/access.log",
+    "/opt/nginx/logs/access.logs",
+    "/var/log/nginx/access.log",
+    "/usr/local/nginx/logs/access.log",
+];
+
+/// A log and how to read it.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The log; it may not exist yet.
+    pub path: PathBuf,
+    /// Formats to try, the likeliest first.
+    pub formats: Vec<Format>,
+}
+
+/// Why no log can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    /// There is none.
+    #[error("no access log found, neither in nginx's configuration nor at {}; name it with --log", USUAL_LOGS.join(", "))]
+    NoLog,
+    /// The format that was given can't be used.
+    #[error("--format: {0}")]
+    Format(FormatError),
+    /// The format that nginx logs in can't be used.
+    #[error("{}: {reason}", path.display())]
+    LogFormat {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong with its format.
+        reason: FormatError,
+    },
+}
+
+/// Finds the log and its format.
+///
+/// # Errors
+/// When none is named and none exists, or its format can't be used.
+pub fn locate(settings: &Settings) -> Result<Located, LocateError> {
+    // A configuration that can't be read or understood only means that we know less.
+    let conf = Conf::load_usual().ok().flatten();
+    let logs = conf.as_ref().map(Conf::access_logs).unwrap_or_default();
+    let usual = || {
+        let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
+        let configured = logs.iter().map(|log| log.path.clone());
+        let places = configured.chain(USUAL_LOGS.iter().map(PathBuf::from));
+        places.clone().find(is_file).or_else(|| places.clone().find(|path| path.exists()))
+    };
+    let path = settings.log.clone().or_else(usual).ok_or(LocateError::NoLog)?;
+    let formats = formats(settings.format.as_deref(), &path, conf.as_ref())?;
+    Ok(Located { path, formats })
+}
+
+fn formats(given: Option<&str>, path: &Path, conf: Option<&Conf>) -> Result<Vec<Format>, LocateError> {
+    let named = |name: &str| conf.and_then(|conf| conf.log_formats().remove(name));
+    if let Some(text) = given {
+        let format = match named(text) {
+            Some(format) => Format::new(&format.escape, &format.text),
+            None => Format::compile(text),
+        };
+        return Ok(vec![format.map_err(LocateError::Format)?]);
+    }
+    let same = |other: &Path| {
+        other == path
+            || std::fs::canonicalize(path).is_ok_and(|p| std::fs::canonicalize(other).is_ok_and(|o| o == p))
+    };
+    let logs = conf.map(Conf::access_logs).unwrap_or_default();
+    let mut formats = Vec::new();
+    if let Some(format) = logs.iter().find(|log| same(&log.path)).and_then(|log| named(&log.format)) {
+        let compiled = Format::new(&format.escape, &format.text);
+        formats.push(compiled.map_err(|reason| LocateError::LogFormat { path: path.to_owned(), reason })?);
+    }
+    for text in [COMBINED, MAIN, RECOMMENDED] {
+        formats.extend(Format::new("default", text).ok().filter(|format| !formats.contains(format)));
+    }
+    Ok(formats)
+}

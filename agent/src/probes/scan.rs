@@ -1,0 +1,261 @@
+//! Blocks of lines become probes and a measure of the other traffic. The User-Agent is searched in the whole block,
+//! and only lines that have it are looked at, strictly.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use memchr::memmem::Finder;
+
+use super::format::{Format, Line, Stamp};
+
+/// What the load balancer calls itself
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
+pub const USER_AGENT: &[u8] = b"ELB-HealthChecker/2.0";
+
+/// A line that arrives later than this after its stamp was held back (`access_log … buffer=`, `flush=`).
+const PROMPT_MS: i64 = 1500;
+/// How many of a block's last lines are asked for their time until one tells it.
+const LAST_LINES: usize = 4;
+/// How exactly an arrival tells when a line was written.
+const ARRIVAL_RESOLUTION_MS: u32 = 50;
+
+/// A probe that was found in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The load balancer's node.
+    pub node: IpAddr,
+    /// When it was answered, as exactly as can be told.
+    pub stamp: Stamp,
+    /// All else that the line says.
+    pub line: Line<'a>,
+}
+
+/// When a block arrived, for blocks that are read as they are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+    /// Told by an event, not by the poll.
+    pub prompt: bool,
+}
+
+/// What was scanned so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// All lines.
+    pub lines: u64,
+    /// All bytes.
+    pub bytes: u64,
+    /// Lines that are probes.
+    pub probes: u64,
+    /// Lines with the load balancer's User-Agent that didn't come from it.
+    pub spoofed: u64,
+    /// Lines that have its name in them and aren't of the format.
+    pub unparsed: u64,
+    /// The time of the first line, milliseconds since 1970.
+    pub first_ms: Option<i64>,
+    /// The time of the last line.
+    pub last_ms: Option<i64>,
+    /// How late lines came that were read as they were written, at most; 0 where all came at once.
+    pub late_ms: i64,
+}
+
+/// Finds probes.
+#[derive(Debug)]
+pub struct Scanner {
+    finder: Finder<'static>,
+    formats: Vec<Format>,
+    nodes: Vec<IpNet>,
+    traffic: Traffic,
+}
+
+impl Scanner {
+    /// Looks for probes in lines of the first of `formats` that fits; their senders must be in `nodes`, or, where
+    /// that is empty, private addresses.
+    pub fn new(formats: Vec<Format>, nodes: Vec<IpNet>) -> Self {
+        Self { finder: Finder::new(USER_AGENT), formats, nodes, traffic: Traffic::default() }
+    }
+
+    /// What was scanned so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// The format that lines have.
+    pub fn format(&self) -> Option<&Format> {
+        self.formats.first()
+    }
+
+    /// Whether a forged User-Agent would show.
+    pub fn verifiable(&self) -> bool {
+        self.format().is_some_and(Format::verifiable)
+    }
+
+    /// Scans a block of whole lines.
+    pub fn block(&mut self, block: &[u8], arrival: Option<Arrival>, found: &mut dyn FnMut(Found<'_>)) {
+        self.traffic.bytes += block.len() as u64;
+        self.traffic.lines += memchr::memchr_iter(b'\n', block).count() as u64;
+        self.traffic.lines += u64::from(!block.ends_with(b"\n") && !block.is_empty());
+        self.times(block, arrival);
+        let mut from = 0;
+        while let Some(at) = block.get(from..).and_then(|rest| self.finder.find(rest)).map(|at| at + from) {
+            let start = memchr::memrchr(b'\n', &block[..at]).map_or(0, |b| b + 1);
+            let end = memchr::memchr(b'\n', &block[at..]).map_or(block.len(), |b| b + at);
+            from = end;
+            self.candidate(trim(&block[start..end]), arrival, found);
+        }
+    }
+
+    /// A line that has the name in it somewhere.
+    fn candidate(&mut self, text: &[u8], arrival: Option<Arrival>, found: &mut dyn FnMut(Found<'_>)) {
+        let Some(line) = self.parse(text) else {
+            self.traffic.unparsed += 1;
+            return;
+        };
+        if line.agent != USER_AGENT {
+            return;
+        }
+        let (Some(node), Some(stamp)) = (line.node(), line.stamp()) else {
+            self.traffic.unparsed += 1;
+            return;
+        };
+        if line.forwarded.is_some() || !self.is_node(node) {
+            self.traffic.spoofed += 1;
+            return;
+        }
+        self.traffic.probes += 1;
+        found(Found { node, stamp: sharpen(stamp, arrival), line });
+    }
+
+    /// Reads a line by the format, or by the first other one that fits, which then is the format.
+    fn parse<'a>(&mut self, text: &'a [u8]) -> Option<Line<'a>> {
+        let at = self.formats.iter().position(|format| format.parse(text).is_some())?;
+        self.formats.swap(0, at);
+        self.formats.first()?.parse(text)
+    }
+
+    /// Keeps the times of the block's first and last line.
+    fn times(&mut self, block: &[u8], arrival: Option<Arrival>) {
+        let live = arrival.is_some();
+        if self.traffic.first_ms.is_none() || live {
+            let first = block.split(|b| *b == b'\n').next().unwrap_or_default();
+            let stamp = self.parse(trim(first)).and_then(|line| line.stamp());
+            self.traffic.first_ms = self.traffic.first_ms.or(stamp.map(|s| s.at_ms));
+            if let (Some(stamp), Some(arrival)) = (stamp, arrival) {
+                let late = arrival.at_ms - stamp.at_ms - i64::from(stamp.resolution_ms);
+                if late > PROMPT_MS {
+                    self.traffic.late_ms = self.traffic.late_ms.max(late);
+                }
+            }
+        }
+        let mut body = block.strip_suffix(b"\n").unwrap_or(block);
+        for _ in 0..LAST_LINES {
+            let start = memchr::memrchr(b'\n', body);
+            let last = &body[start.map_or(0, |b| b + 1)..];
+            if let Some(stamp) = self.parse(trim(last)).and_then(|line| line.stamp()) {
+                self.traffic.last_ms = self.traffic.last_ms.max(Some(stamp.at_ms));
+                return;
+            }
+            let Some(start) = start else { return };
+            body = &body[..start];
+        }
+    }
+
+    fn is_node(&self, ip: IpAddr) -> bool {
+        if self.nodes.is_empty() { is_private(ip) } else { self.nodes.iter().any(|net| net.contains(&ip)) }
+    }
+}
+
+/// A line without its hole and its carriage return.
+fn trim(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    &line[memchr::memrchr(0, line).map_or(0, |at| at + 1)..]
+}
+
+/// A stamp of whole seconds, and the moment at which the line was seen to arrive in that second.
+fn sharpen(stamp: Stamp, arrival: Option<Arrival>) -> Stamp {
+    match arrival {
+        Some(Arrival { at_ms, prompt: true })
+            if stamp.resolution_ms == 1000
+                && (0..1000 + i64::from(ARRIVAL_RESOLUTION_MS)).contains(&(at_ms - stamp.at_ms)) =>
+        {
+            Stamp { at_ms, resolution_ms: ARRIVAL_RESOLUTION_MS }
+        }
+        _ => stamp,
+    }
+}
+
+/// Addresses that only the own network has: RFC 1918, RFC 6598, link-local, loopback, RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probes::format::{COMBINED, RECOMMENDED};
+
+    fn scan(format: &str, nodes: &[&str], text: &[u8]) -> (Vec<String>, Traffic) {
+        let nodes = nodes.iter().map(|n| n.parse().unwrap()).collect();
+        let mut scanner = Scanner::new(vec![Format::new("default", format).unwrap()], nodes);
+        let mut found = Vec::new();
+        scanner.block(text, None, &mut |f| found.push(f.node.to_string()));
+        (found, scanner.traffic())
+    }
+
+    fn line(addr: &str, path: &str, agent: &str, behind: &str) -> String {
+        format!(
+            "{addr} - - [14/Nov/2023:22:13:20 +0000] \"GET {path} HTTP/1.1\" 200 5 \"-\" \"{agent}\"{behind}\n"
+        )
+    }
+
+    #[test]
+    fn only_the_exact_user_agent_is_a_probe() {
+        let text = line("10.0.0.1", "/?ELB-HealthChecker/2.0", "curl", "")
+            + &line("10.0.0.1", "/", "ELB-HealthChecker/2.0 x", "")
+            + &line("10.0.0.2", "/", "ELB-HealthChecker/2.0", "")
+            + "ELB-HealthChecker/2.0\n";
+        let (found, traffic) = scan(COMBINED, &[], text.as_bytes());
+        assert_eq!(found, ["10.0.0.2"]);
+        assert_eq!((traffic.lines, traffic.probes, traffic.unparsed), (4, 1, 1));
+        assert_eq!((traffic.bytes, traffic.last_ms), (text.len() as u64, Some(1_700_000_000_000)));
+    }
+
+    #[test]
+    fn strangers_and_what_came_through_the_load_balancer_are_counted_apart() {
+        let agent = "ELB-HealthChecker/2.0";
+        let text = line("8.8.8.8", "/", agent, "")
+            + &line("10.0.0.1", "/", agent, "")
+            + &line("::ffff:172.16.3.4", "/", agent, "");
+        let (found, traffic) = scan(COMBINED, &[], text.as_bytes());
+        assert_eq!((found, traffic.spoofed), (vec!["10.0.0.1".to_owned(), "172.16.3.4".to_owned()], 1));
+        let (found, traffic) = scan(COMBINED, &["8.8.0.0/16"], text.as_bytes());
+        assert_eq!((found, traffic.spoofed), (vec!["8.8.8.8".to_owned()], 2));
+        let text = line("10.0.0.1", "/", agent, " 1700000000.000 10.0.0.1 \"1.2.3.4\" \"x\"")
+            + &line("10.0.0.2", "/", agent, " 1700000000.000 10.0.0.2 \"-\" \"x\"");
+        let (found, traffic) = scan(RECOMMENDED, &[], text.as_bytes());
+        assert_eq!((found, traffic.spoofed), (vec!["10.0.0.2".to_owned()], 1));
+    }
+
+    #[test]
+    fn holes_and_carriage_returns_are_no_part_of_a_line() {
+        let text = format!("torn\0\0\0{}\r\n", line("10.0.0.1", "/", "ELB-HealthChecker/2.0", "").trim_end());
+        assert_eq!(scan(COMBINED, &[], text.as_bytes()).0, ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn a_line_that_arrives_within_its_second_is_timed_by_its_arrival() {
+        let stamp = Stamp { at_ms: 5000, resolution_ms: 1000 };
+        let at = |at_ms, prompt| sharpen(stamp, Some(Arrival { at_ms, prompt })).at_ms;
+        assert_eq!(
+            (at(5700, true), at(5700, false), at(7000, true), at(4000, true)),
+            (5700, 5000, 5000, 5000)
+        );
+    }
+}

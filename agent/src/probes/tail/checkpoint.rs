@@ -1,0 +1,103 @@
+//! The place in a log, kept over a restart.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::follower::{FileId, Follower, Place};
+use super::siblings::{self, Known, Sibling};
+use super::{Start, Tail};
+use crate::sys::file;
+
+/// A checkpoint is some kilobytes; what is larger isn't ours.
+const MAX_BYTES: u64 = 256 << 10;
+/// How much older than the checkpoint a file's time may be and still be later: clocks tick coarsely.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Where a [`Tail`] stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The log.
+    pub path: PathBuf,
+    at: SystemTime,
+    generations: Vec<Place>,
+    known: Vec<Place>,
+}
+
+impl Checkpoint {
+    fn file(state: &Path) -> PathBuf {
+        state.join("probes.json")
+    }
+
+    /// Reads the checkpoint in the state folder, if it is one of this log.
+    ///
+    /// # Errors
+    /// When there is one that can't be read, trusted or understood.
+    pub fn read(state: &Path, log: &Path) -> std::io::Result<Option<Self>> {
+        let Some(bytes) = file::read_trusted(&Self::file(state), MAX_BYTES)? else { return Ok(None) };
+        let checkpoint: Self = serde_json::from_slice(&bytes)?;
+        Ok(Some(checkpoint).filter(|c| c.path == log))
+    }
+
+    /// Writes it to the state folder, which is made when missing.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn write(&self, state: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(state)?;
+        file::replace(&Self::file(state), &serde_json::to_vec(self)?, 0o600)
+    }
+
+    /// Whether nothing but the time differs.
+    pub fn same_place(&self, other: &Self) -> bool {
+        self.path == other.path && self.generations == other.generations && self.known == other.known
+    }
+}
+
+impl Tail {
+    /// Where this tail stands: unfinished lines will be read again.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            path: self.path.clone(),
+            at: SystemTime::now(),
+            generations: self.generations.iter().filter_map(|g| g.place().ok()).collect(),
+            known: self.known.places().to_vec(),
+        }
+    }
+
+    /// Goes on where `checkpoint` was taken: each file is found by its inode or, moved to another, by its content.
+    pub fn resume(checkpoint: &Checkpoint) -> Self {
+        let mut tail = Self::new(&checkpoint.path, Start::Beginning);
+        tail.start = None;
+        tail.rotating = true;
+        tail.known = Known::new(checkpoint.known.clone());
+        tail.not_before = checkpoint.at.checked_sub(SLACK);
+        let listed = siblings::list(&checkpoint.path);
+        tail.generations = checkpoint.generations.iter().filter_map(|place| find(place, &listed)).collect();
+        tail.lost = match checkpoint.generations.last() {
+            Some(last) => !tail.generations.iter().any(|g| g.id == last.id && !g.finished),
+            None => false,
+        };
+        tail
+    }
+}
+
+/// The file that `place` was in, followed from there.
+fn find(place: &Place, listed: &[Sibling]) -> Option<Follower> {
+    let same = |id: FileId| listed.iter().find(move |s| s.id == id);
+    let untouched = same(place.id)
+        .filter(|s| s.size >= place.offset)
+        .and_then(Sibling::open)
+        .filter(|file| place.offset == 0 || place.fits(file).unwrap_or(false));
+    if let Some(file) = untouched {
+        return Follower::at(file, place.offset).ok();
+    }
+    let copy = listed
+        .iter()
+        .filter(|s| s.is_generation && s.size >= place.offset)
+        .find_map(|s| s.open().filter(|file| place.fits(file).unwrap_or(false)))?;
+    let mut follower = Follower::at(copy, place.offset).ok()?;
+    follower.finished = true;
+    Some(follower)
+}

@@ -1,0 +1,391 @@
+//! A log followed through everything that logs go through: every line comes out once, in order within a file. What
+//! can't be known is reported as a gap. Looks when told to and never waits: [`wait`] does that.
+//!
+//! The log is a row of generations, each held by its descriptor: the last one has the log's name, those before it
+//! were renamed or deleted and may still be written to, as nginx's workers go on until they are told to reopen.
+
+mod checkpoint;
+mod follower;
+mod lines;
+mod siblings;
+pub mod wait;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+pub use checkpoint::Checkpoint;
+pub use follower::open;
+pub use lines::MAX_LINE;
+
+use follower::{Ended, FileId, Follower, Place};
+use siblings::{Known, Sibling};
+
+/// How long a file that lost the log's name is followed after its last line, and how many of them.
+const LINGER: Duration = Duration::from_secs(600);
+const MAX_GENERATIONS: usize = 16;
+
+/// Finds the offset from which a file is to be read.
+pub type Find = Box<dyn Fn(&File) -> io::Result<u64> + Send>;
+
+/// Where reading starts in a log that is there at the first look; one that appears later is new from its first byte.
+pub enum Start {
+    /// The first byte.
+    Beginning,
+    /// The line that is being written.
+    Now,
+    /// Where this function says; see [`super::recent`].
+    At(Find),
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Beginning => "Beginning",
+            Self::Now => "Now",
+            Self::At(_) => "At",
+        })
+    }
+}
+
+/// Why lines may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gap {
+    /// The file was truncated: what was written since our last look is gone, unless a copy beside it had it.
+    Truncated,
+    /// As before, and a copy beside the log had all up to the copying.
+    Copied,
+    /// After a restart the file that was being read is nowhere to be found.
+    Lost,
+    /// A file couldn't be read to its end.
+    Unreadable,
+}
+
+/// What a look yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Whole lines, each with its line break; a byte NUL in a line means that the line begins behind it.
+    Lines(&'a [u8]),
+    /// Lines may be missing here.
+    Gap(Gap),
+}
+
+/// What has the log's name.
+enum Present {
+    None,
+    /// The last generation.
+    Followed,
+    New(File, FileId),
+}
+
+/// Takes what a look yields.
+pub type Sink<'a> = dyn FnMut(Event<'_>) + 'a;
+
+/// Why a log can't be followed. It is tried again at the next look.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct TailError {
+    /// The log.
+    pub path: PathBuf,
+    /// What the system said, or what it is instead of a file.
+    pub reason: io::Error,
+}
+
+/// A followed log.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    start: Option<Start>,
+    generations: Vec<Follower>,
+    /// Whether the last generation has the log's name.
+    named: bool,
+    /// Generations beside the log are old, unless they appear while this is set.
+    rotating: bool,
+    known: Known,
+    /// Files older than this were there before; only after a restart.
+    not_before: Option<SystemTime>,
+    /// After a restart, the file that was being read wasn't found whole.
+    lost: bool,
+    overlong: u64,
+}
+
+impl Tail {
+    /// Will follow the log at `path`.
+    pub fn new(path: &Path, start: Start) -> Self {
+        Self {
+            path: path.to_owned(),
+            start: Some(start),
+            generations: Vec::new(),
+            named: false,
+            rotating: false,
+            known: Known::default(),
+            not_before: None,
+            lost: false,
+            overlong: 0,
+        }
+    }
+
+    /// The log.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the log's file is there.
+    pub fn is_there(&self) -> bool {
+        self.named
+    }
+
+    /// Lines that were too long, and skipped.
+    pub fn overlong(&self) -> u64 {
+        self.overlong + self.generations.iter().map(|g| g.lines.overlong).sum::<u64>()
+    }
+
+    /// How many bytes of the log's present file are behind us.
+    pub fn offset(&self) -> u64 {
+        self.generations.last().map_or(0, |g| g.offset)
+    }
+
+    /// Hands on all that is new.
+    ///
+    /// # Errors
+    /// When there is a log that can't be read or is no regular file. What was being read before is read all the same.
+    pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
+        if std::mem::take(&mut self.lost) {
+            sink(Event::Gap(Gap::Lost));
+        }
+        self.read_all(sink);
+        let opened = match self.present() {
+            Ok(opened) => opened,
+            Err(reason) => {
+                self.named = false;
+                return Err(TailError { path: self.path.clone(), reason });
+            }
+        };
+        let missed = match opened {
+            Present::New(file, id) => self.adopt(file, id),
+            Present::Followed => {
+                self.named = true;
+                Ok(())
+            }
+            Present::None => {
+                self.named = false;
+                self.rotating = true;
+                Ok(())
+            }
+        };
+        let first = self.start.take().is_some();
+        missed.map_err(|reason| TailError { path: self.path.clone(), reason })?;
+        self.read_all(sink);
+        if self.known.names_changed(&self.path) && (self.named || first) {
+            self.known.remember_all(&siblings::list(&self.path), first);
+        }
+        if self.named {
+            self.rotating = false;
+            self.not_before = None;
+        }
+        self.retire();
+        Ok(())
+    }
+
+    /// Hands on unfinished lines: at the end of the work, on what nobody will finish.
+    pub fn finish(&mut self, sink: &mut Sink<'_>) {
+        for generation in &mut self.generations {
+            generation.lines.finish(|line| sink(Event::Lines(line)));
+        }
+    }
+
+    /// The file that has the log's name now.
+    fn present(&self) -> io::Result<Present> {
+        let followed = self.generations.last().map(|g| g.id);
+        if followed.is_some()
+            && std::fs::metadata(&self.path).is_ok_and(|meta| Some(FileId::of(&meta)) == followed)
+        {
+            return Ok(Present::Followed);
+        }
+        let Some(file) = follower::open(&self.path)? else { return Ok(Present::None) };
+        let id = FileId::of(&file.metadata()?);
+        Ok(if Some(id) == followed { Present::Followed } else { Present::New(file, id) })
+    }
+
+    /// Takes the file that now has the log's name, and what had it in between.
+    fn adopt(&mut self, file: File, id: FileId) -> io::Result<()> {
+        self.named = true;
+        if let Some(at) = self.generations.iter().position(|g| g.id == id) {
+            let back = self.generations.remove(at);
+            self.generations.push(back);
+            return Ok(());
+        }
+        if let Some(start) = self.start.take() {
+            let offset = match &start {
+                Start::Beginning => 0,
+                Start::Now => line_start(&file, file.metadata()?.len())?,
+                Start::At(find) => find(&file)?,
+            };
+            self.start = Some(start);
+            self.generations.push(Follower::at(file, offset)?);
+            return Ok(());
+        }
+        let size = file.metadata()?.len();
+        let mut follower = if let Some(place) = self.known.of(id, &file) {
+            let offset = if place.offset <= size { place.offset } else { 0 };
+            Follower::at(file, offset)?
+        } else if let Some(before) = self.generations.last_mut()
+            && before.reached().fits(&file)?
+        {
+            // The same content under another inode: a copy that was put in the log's place.
+            let mut follower = Follower::at(file, before.offset)?;
+            std::mem::swap(&mut follower.lines, &mut before.lines);
+            follower
+        } else {
+            Follower::at(file, 0)?
+        };
+        follower.busy = Instant::now();
+        let between = if self.rotating || !self.generations.is_empty() {
+            self.unread(
+                &siblings::list(&self.path),
+                &[Follower::at(follower.file.try_clone()?, size)?.reached()],
+            )
+        } else {
+            Vec::new()
+        };
+        self.generations.extend(between);
+        self.generations.push(follower);
+        Ok(())
+    }
+
+    /// Generations beside the log that had its name between two looks: new, and no copies of what we know.
+    fn unread(&mut self, listed: &[Sibling], besides: &[Place]) -> Vec<Follower> {
+        let mut seen: Vec<Place> = self.generations.iter().map(Follower::reached).collect();
+        seen.extend_from_slice(besides);
+        let mut found = Vec::new();
+        for sibling in listed.iter().filter(|s| s.is_generation && s.size > 0) {
+            if seen.iter().any(|place| place.id == sibling.id)
+                || self.not_before.is_some_and(|earliest| sibling.modified < earliest)
+            {
+                continue;
+            }
+            let Some(file) = sibling.open().filter(|file| self.known.of(sibling.id, file).is_none()) else {
+                continue;
+            };
+            let is_copy = |place: &Place| place.head.len > 0 && place.head.is_at(&file, 0).unwrap_or(false);
+            if seen.iter().any(is_copy) {
+                continue;
+            }
+            if let (Ok(head), Ok(follower)) = (siblings::head(&file), Follower::at(file, 0)) {
+                seen.push(Place { head, ..follower.reached() });
+                found.push(follower);
+            }
+        }
+        found
+    }
+
+    /// Reads every generation to its end, the oldest first.
+    fn read_all(&mut self, sink: &mut Sink<'_>) {
+        let mut at = 0;
+        while let Some(generation) = self.generations.get_mut(at) {
+            match generation.read(&mut |block| sink(Event::Lines(block))) {
+                Ok(Ended::AtEnd) => at += 1,
+                Ok(Ended::Truncated) => at = self.truncated(at, sink),
+                Err(_) => {
+                    sink(Event::Gap(Gap::Unreadable));
+                    let last = at + 1 == self.generations.len();
+                    self.named &= !last;
+                    self.generations.remove(at);
+                }
+            }
+        }
+        let named = self.named;
+        let count = self.generations.len();
+        let mut done = Vec::new();
+        for (at, generation) in self.generations.iter_mut().enumerate() {
+            if generation.finished && !(named && at + 1 == count) {
+                done.push(generation.reached());
+                self.overlong += generation.lines.overlong;
+            }
+        }
+        self.generations.retain(|g| !done.iter().any(|place| place.id == g.id));
+        done.into_iter().for_each(|place| self.known.remember(place));
+    }
+
+    /// Generation `at` was truncated: what was copied away unread is inserted before it, and it starts again. Returns
+    /// the place from which to go on reading.
+    fn truncated(&mut self, at: usize, sink: &mut Sink<'_>) -> usize {
+        let Some(generation) = self.generations.get(at) else { return at };
+        let place = generation.reached();
+        let listed = siblings::list(&self.path);
+        let mut rest = Vec::new();
+        let fits = |s: &&Sibling| {
+            s.id != place.id && s.size >= place.offset && !self.generations.iter().any(|g| g.id == s.id)
+        };
+        let copy =
+            listed.iter().filter(fits).find_map(|s| s.open().filter(|f| place.fits(f).unwrap_or(false)));
+        let copied = copy.and_then(|file| Follower::at(file, place.offset).ok());
+        sink(Event::Gap(if copied.is_some() { Gap::Copied } else { Gap::Truncated }));
+        if let (Some(mut copied), Some(generation)) = (copied, self.generations.get_mut(at)) {
+            std::mem::swap(&mut copied.lines, &mut generation.lines);
+            copied.finished = true;
+            rest.push(copied);
+        }
+        let Some(generation) = self.generations.get_mut(at) else { return at };
+        if generation.start_again().is_err() {
+            self.generations.remove(at);
+            return at;
+        }
+        let is_current = at + 1 == self.generations.len();
+        let again = self.generations.get(at).filter(|g| g.offset == 0).and_then(|g| g.file.try_clone().ok());
+        let begins_like = |g: &Follower, file: &File| {
+            let head = g.reached().head;
+            g.id != place.id && head.len > 0 && head.is_at(file, 0).unwrap_or(false)
+        };
+        if !is_current
+            && again.as_ref().is_some_and(|file| self.generations.iter().any(|g| begins_like(g, file)))
+        {
+            // An older generation was overwritten by a copy of one that we follow.
+            self.generations.remove(at);
+        } else {
+            let mut besides = vec![place];
+            besides.extend(rest.iter().map(Follower::reached));
+            besides.extend(again.and_then(|f| siblings::head(&f).ok()).map(|head| Place { head, ..place }));
+            let mut between = self.unread(&listed, &besides);
+            between.iter_mut().for_each(|follower| follower.finished = true);
+            rest.extend(between);
+        }
+        self.generations.splice(at..at, rest);
+        at
+    }
+
+    /// Lets go of files that lost the log's name long ago, remembering how far they were read.
+    fn retire(&mut self) {
+        let keep_last = usize::from(self.named || self.generations.len() == 1);
+        let mut at = 0;
+        while at + keep_last < self.generations.len() {
+            let too_many = self.generations.len() > MAX_GENERATIONS;
+            let generation = &mut self.generations[at];
+            if generation.busy.elapsed() > LINGER || too_many {
+                let place = generation.reached();
+                self.overlong += generation.lines.overlong;
+                self.known.remember(place);
+                self.generations.remove(at);
+            } else {
+                generation.lines.rest();
+                at += 1;
+            }
+        }
+    }
+}
+
+/// The start of the line that `offset` lies in.
+fn line_start(file: &File, offset: u64) -> io::Result<u64> {
+    let mut end = offset;
+    while end > 0 && offset - end < MAX_LINE as u64 {
+        let len = end.min(4096);
+        let bytes = follower::bytes_at(file, end - len, usize::try_from(len).unwrap_or(0))?;
+        if let Some(at) = memchr::memrchr(b'\n', &bytes) {
+            return Ok(end - len + at as u64 + 1);
+        }
+        end -= len;
+    }
+    Ok(if end == 0 { 0 } else { offset })
+}

@@ -1,0 +1,278 @@
+//! The daemon's eye on the probes: a thread of its own, at normal priority, fed by the access log and by probes that
+//! arrive at the agent's own listener. It must survive whatever stands in a log.
+
+mod direct;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+pub use direct::Direct;
+
+use super::Settings;
+use super::cadence::NodeReport;
+use super::follow::{Follow, now_ms, recently};
+use super::locate::{Located, locate};
+use super::tail::wait::{POLL, Waiter};
+use super::tail::{Checkpoint, Gap, Tail};
+use super::verdict::Reason;
+use direct::{Seen, Wake};
+
+/// How often the place in the log is written down, where it has changed.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// How often a log is looked for where there is none.
+const SEARCH_EVERY: Duration = Duration::from_secs(5);
+/// What changed is published at most so often.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+
+/// What is known of the probes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// The log that is followed, there or not.
+    pub log: Option<PathBuf>,
+    /// Whether it is there and is being read.
+    pub reading: bool,
+    /// Why it isn't.
+    pub trouble: Option<String>,
+    /// Whether the cadence is confirmed.
+    pub confirmed: bool,
+    /// Why, or why not.
+    pub reason: Reason,
+    /// The same for people.
+    pub explanation: &'static str,
+    /// The interval.
+    pub expected_ms: Option<i64>,
+    /// How far one may be off.
+    pub tolerance_ms: Option<i64>,
+    /// Every node.
+    pub nodes: Vec<NodeReport>,
+    /// Lines read.
+    pub lines: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Probes in the log.
+    pub probes: u64,
+    /// Probes that came to the agent's own listener.
+    pub direct_probes: u64,
+    /// Of those, how many found no place in the queue and were not counted by node.
+    pub direct_dropped: u64,
+    /// Lines with the load balancer's User-Agent that didn't come from it.
+    pub spoofed: u64,
+    /// Lines that were too long.
+    pub overlong: u64,
+    /// Lines that name the load balancer and aren't of the format.
+    pub unparsed: u64,
+    /// Whether a forged User-Agent would show.
+    pub verifiable: bool,
+    /// How often lines may have been lost.
+    pub gaps: u64,
+    /// How, the last time.
+    pub last_gap: Option<Gap>,
+    /// Why the place in the log can't be kept over a restart.
+    pub checkpoint_trouble: Option<String>,
+}
+
+/// The running thread. Dropped, it writes down its place and ends.
+#[derive(Debug)]
+pub struct Watcher {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    direct: Direct,
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// What is known, always the latest.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// A handle for who answers probes itself.
+    pub fn direct(&self) -> Direct {
+        self.direct.clone()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.wake.end();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts watching. Where there is no log yet, it waits for one quietly and says so in the snapshot.
+///
+/// # Errors
+/// When no thread or descriptor can be had.
+pub fn start(settings: Settings, state_dir: &Path) -> std::io::Result<Watcher> {
+    let wake = Arc::new(Wake::new()?);
+    let (direct, seen) = Direct::new(Arc::clone(&wake));
+    let mut eye = Eye {
+        settings,
+        state: state_dir.to_owned(),
+        follow: None,
+        written: None,
+        log: None,
+        trouble: None,
+        checkpoint_trouble: None,
+        direct_probes: 0,
+    };
+    let (publish, snapshots) = watch::channel(Arc::new(eye.snapshot(&direct)));
+    let thread = std::thread::Builder::new().name("probes".into()).spawn({
+        let (wake, direct) = (Arc::clone(&wake), direct.clone());
+        move || eye.run(&publish, &wake, &direct, &seen)
+    })?;
+    Ok(Watcher { snapshots, direct, wake, thread: Some(thread) })
+}
+
+/// All that the thread owns.
+struct Eye {
+    settings: Settings,
+    state: PathBuf,
+    follow: Option<Follow>,
+    written: Option<Checkpoint>,
+    log: Option<PathBuf>,
+    trouble: Option<String>,
+    checkpoint_trouble: Option<String>,
+    direct_probes: u64,
+}
+
+impl Eye {
+    fn run(
+        &mut self,
+        publish: &watch::Sender<Arc<Snapshot>>,
+        wake: &Wake,
+        direct: &Direct,
+        seen: &Receiver<Seen>,
+    ) {
+        let mut waiter = Waiter::default();
+        let (mut searched, mut published, mut kept) = (None::<Instant>, Instant::now(), Instant::now());
+        let mut prompt = false;
+        let mut before = 0;
+        while !wake.is_over() {
+            if self.log.is_none() && searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
+                searched = Some(Instant::now());
+                self.search();
+            }
+            self.look(prompt);
+            for one in seen.try_iter() {
+                self.take(&one);
+            }
+            let probes = self.follow.as_ref().map_or(0, |f| f.traffic().probes) + self.direct_probes;
+            if published.elapsed() >= POLL || (probes != before && published.elapsed() >= PUBLISH_EVERY) {
+                (published, before) = (Instant::now(), probes);
+                publish.send_replace(Arc::new(self.snapshot(direct)));
+            }
+            if kept.elapsed() >= CHECKPOINT_EVERY {
+                kept = Instant::now();
+                self.keep_place();
+            }
+            let limit = if probes == before { POLL } else { PUBLISH_EVERY };
+            let tail = self.follow.as_ref().filter(|_| self.log.is_some()).map(|f| &f.tail);
+            let start = Instant::now();
+            let woken = waiter.wait(tail, &[wake.fd()], limit);
+            wake.clear(woken == [true]);
+            prompt = start.elapsed() < limit;
+        }
+        self.keep_place();
+    }
+
+    /// Looks for a log; what was counted without one goes on being counted.
+    fn search(&mut self) {
+        let located = match locate(&self.settings) {
+            Ok(located) => located,
+            Err(e) => {
+                self.trouble = Some(e.to_string());
+                let nowhere = Located { path: PathBuf::new(), formats: Vec::new() };
+                let tail = || Tail::new(Path::new(""), super::tail::Start::Now);
+                self.follow.get_or_insert_with(|| Follow::new(tail(), &nowhere, &self.settings));
+                return;
+            }
+        };
+        let checkpoint = Checkpoint::read(&self.state, &located.path).unwrap_or_else(|e| {
+            tracing::warn!("cannot go on at the old place in {}: {e}", located.path.display());
+            None
+        });
+        let tail = match &checkpoint {
+            Some(checkpoint) => Tail::resume(checkpoint),
+            None => Tail::new(&located.path, recently(&located)),
+        };
+        let mut follow = Follow::new(tail, &located, &self.settings);
+        if let Some(before) = self.follow.take() {
+            follow.cadence = before.cadence;
+        }
+        (self.follow, self.log, self.written) = (Some(follow), Some(located.path), checkpoint);
+    }
+
+    fn look(&mut self, prompt: bool) {
+        let Some(follow) = self.follow.as_mut().filter(|_| self.log.is_some()) else { return };
+        let trouble = follow.look(prompt, &mut |_, _| {}).err().map(|e| e.to_string());
+        if trouble != self.trouble {
+            if let Some(trouble) = &trouble {
+                tracing::warn!("cannot read the access log {trouble}");
+            }
+            self.trouble = trouble;
+        }
+    }
+
+    fn take(&mut self, seen: &Seen) {
+        self.direct_probes += 1;
+        if let Some(follow) = &mut self.follow {
+            follow.direct(seen.node, seen.path(), seen.status, seen.at_ms);
+        }
+    }
+
+    fn keep_place(&mut self) {
+        let Some(follow) = self.follow.as_ref().filter(|_| self.log.is_some()) else { return };
+        let place = follow.tail.checkpoint();
+        if self.written.as_ref().is_some_and(|written| written.same_place(&place)) {
+            return;
+        }
+        let trouble = place.write(&self.state).err().map(|e| format!("{}: {e}", self.state.display()));
+        if trouble.is_some() && self.checkpoint_trouble.is_none() {
+            tracing::warn!(
+                "cannot keep the place in the access log: {}",
+                trouble.as_deref().unwrap_or_default()
+            );
+        }
+        self.checkpoint_trouble = trouble;
+        self.written = Some(place);
+    }
+
+    fn snapshot(&self, direct: &Direct) -> Snapshot {
+        let follow = self.follow.as_ref();
+        let verdict = follow.map(|f| f.verdict(now_ms()));
+        let traffic = follow.map(Follow::traffic).unwrap_or_default();
+        let reason = verdict.as_ref().map_or(Reason::NoLog, |v| v.reason);
+        Snapshot {
+            log: self.log.clone(),
+            reading: follow.is_some_and(|f| f.tail.is_there()),
+            trouble: self.trouble.clone(),
+            confirmed: reason == Reason::OnTime,
+            reason,
+            explanation: reason.explain(),
+            expected_ms: verdict.as_ref().and_then(|v| v.expected_ms),
+            tolerance_ms: verdict.as_ref().and_then(|v| v.tolerance_ms),
+            nodes: verdict.map(|v| v.nodes).unwrap_or_default(),
+            lines: traffic.lines,
+            bytes: traffic.bytes,
+            probes: traffic.probes,
+            direct_probes: self.direct_probes,
+            direct_dropped: direct.dropped(),
+            spoofed: traffic.spoofed,
+            overlong: follow.map_or(0, |f| f.tail.overlong()),
+            unparsed: traffic.unparsed,
+            verifiable: follow.is_some_and(Follow::verifiable),
+            gaps: follow.map_or(0, |f| f.gaps),
+            last_gap: follow.and_then(|f| f.last_gap),
+            checkpoint_trouble: self.checkpoint_trouble.clone(),
+        }
+    }
+}
