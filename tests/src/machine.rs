@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::agent;
 use crate::place::wait_until;
@@ -119,10 +121,8 @@ impl Machine {
     pub fn reboot(&mut self) -> anyhow::Result<()> {
         let _ = self.sh("systemctl --no-block reboot");
         let mut nspawn = self.nspawn.take().context("it isn't running")?;
-        let down = wait_until(Duration::from_secs(60), || !matches!(nspawn.try_wait(), Ok(None)));
-        if !down {
-            let _ = nspawn.kill();
-            let _ = nspawn.wait();
+        if !wait_until(Duration::from_secs(60), || !matches!(nspawn.try_wait(), Ok(None))) {
+            self.nspawn = Some(nspawn);
             bail!("the machine does not go down");
         }
         self.start()
@@ -131,12 +131,16 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        let init = self.init();
         if let Some(mut nspawn) = self.nspawn.take() {
-            let init = self.init();
-            let _ = nspawn.kill();
-            let _ = nspawn.wait();
-            let gone = || init.is_none_or(|pid| !Path::new(&format!("/proc/{pid}")).exists());
-            wait_until(Duration::from_secs(10), gone);
+            // nspawn that is killed leaves its container running; the container ends with its init.
+            if let Some(init) = init {
+                let _ = kill(Pid::from_raw(init), Signal::SIGKILL);
+            }
+            if !wait_until(Duration::from_secs(10), || !matches!(nspawn.try_wait(), Ok(None))) {
+                let _ = nspawn.kill();
+                let _ = nspawn.wait();
+            }
         }
         let _ = fs::remove_file(self.root.path().with_extension("log"));
         // nspawn makes these below our own control group and leaves them; they are removed where they are empty.
