@@ -10,7 +10,7 @@ use crate::cli::recover::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::fault::event::{Event, Outcome, Step, Told, Why};
-use crate::fault::preflight::{Choose, Plan, Request, plan};
+use crate::fault::preflight::{Choose, Plan, Request, plan, warning};
 use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
 
 /// Longer than any health check of a load balancer that probes every 5 s waits.
@@ -63,9 +63,13 @@ pub(super) struct Fail {
 impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
-        let request = self.request(settings.serve.listen)?;
+        let request =
+            Request { cadence: cadence(settings.serve.admin), ..self.request(settings.serve.listen)? };
         let mut out = Output::new(common.json);
         if self.dry_run {
+            if let Some(text) = warning(&request) {
+                out.note(&format!("agent: {text}"));
+            }
             say_plan(&mut out, &request, &plan(&request).map_err(failure)?);
             return Ok(Exit::Done);
         }
@@ -119,10 +123,18 @@ impl Fail {
             status: (self.mode == Mode::Error).then(|| self.status.unwrap_or(503)),
             health: crate::nginx::conf::on_this_machine(listen),
             choose,
+            cadence: None,
             force: self.force,
             by: history::who(|name| std::env::var(name).ok()),
         })
     }
+}
+
+/// How far apart the slowest node's probes are, as the daemon has seen them; nothing where there is no daemon.
+fn cadence(admin: SocketAddr) -> Option<Duration> {
+    let status = super::status::ask(admin).ok()?;
+    let nodes = status["probes"]["nodes"].as_array()?;
+    nodes.iter().filter_map(|node| node["interval_p50_ms"].as_u64()).max().map(Duration::from_millis)
 }
 
 fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {

@@ -44,6 +44,8 @@ pub struct Request {
     pub health: SocketAddr,
     /// Which nginx.
     pub choose: Choose,
+    /// How far apart one load balancer node's probes were seen to be, where any were seen.
+    pub cadence: Option<Duration>,
     /// Whether what is merely unwise is done all the same.
     pub force: bool,
     /// Who asks.
@@ -109,6 +111,24 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     let target = target(master, endpoint, listens, unit)
         .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
     Ok(Plan { target: Some(target), workers })
+}
+
+/// Failed probes in a row until a target is unhealthy, as a target group has it by default (`UnhealthyThresholdCount`,
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
+const UNHEALTHY_THRESHOLD: u32 = 2;
+
+/// What to know before the fault, where it lasts long enough for the load balancer to find this target unhealthy.
+pub fn warning(request: &Request) -> Option<String> {
+    let cadence = request.cadence?;
+    let found = UNHEALTHY_THRESHOLD * cadence;
+    (request.lasts > found).then(|| {
+        format!(
+            "the load balancer probes every {:.1} s: by default it finds this target unhealthy within {:.1} s, and an \
+             Auto Scaling group with ELB health checks then replaces this instance",
+            cadence.as_secs_f64(),
+            found.as_secs_f64()
+        )
+    })
 }
 
 /// What this machine lacks for the mode.
@@ -254,5 +274,24 @@ mod tests {
         assert_eq!(choose(found(), &Choose::Conf("/etc/../etc/group".into())).unwrap().id.pid, 8);
         let none = choose(found(), &Choose::Pid(9)).unwrap_err();
         assert!(!none.is_refusal() && none.to_string().contains("9: it is an impostor"), "{none}");
+    }
+
+    #[test]
+    fn a_fault_that_outlasts_two_probes_warns_of_the_replacement() {
+        let request = |lasts, cadence: Option<u64>| Request {
+            mode: Mode::Stop,
+            lasts: Duration::from_secs(lasts),
+            delay: None,
+            status: None,
+            health: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            choose: Choose::Only,
+            cadence: cadence.map(Duration::from_secs),
+            force: false,
+            by: "ann".into(),
+        };
+        let text = warning(&request(60, Some(5))).unwrap();
+        assert!(text.contains("every 5.0 s") && text.contains("within 10.0 s"), "{text}");
+        assert_eq!(warning(&request(10, Some(5))), None);
+        assert_eq!(warning(&request(60, None)), None, "no probes were seen");
     }
 }

@@ -11,7 +11,7 @@ use super::failpoint::failpoint;
 use super::inject::inject;
 use super::lease::{self, Keeper};
 use super::packets;
-use super::preflight::{Request, permitted, plan};
+use super::preflight::{Request, permitted, plan, warning};
 use super::record::{Mode, Phase, Record};
 use super::recover::{Ended, boot_id, end, lock};
 use super::{history, unit};
@@ -39,6 +39,9 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     let waiter = Waiter::new().map_err(FaultError::Wait)?;
     let lock = free_lock(paths)?;
     let plan = plan(request)?;
+    if let Some(text) = warning(request) {
+        tell(Told::Warning(text));
+    }
     let mut record = Record {
         mode: request.mode,
         boot_id: boot_id(paths)?,
