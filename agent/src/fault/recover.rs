@@ -12,7 +12,7 @@ use super::{history, lease, packets, preflight, timer, unit};
 use crate::config::Paths;
 use crate::nginx::answer::Answer;
 use crate::sys::clock;
-use crate::sys::file::Lock;
+use crate::sys::file::{self, Lock};
 use crate::sys::proc::Identity;
 
 /// Longer than a whole recovery takes: then the one who holds the lock isn't recovering any more.
@@ -32,10 +32,21 @@ pub enum Ended {
     },
 }
 
-/// The lock that whoever changes the state of a fault must hold.
+/// The lock that whoever changes the state of a fault must hold; its file says who does.
 pub(super) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, FaultError> {
     let path = paths.run.join("fault.lock");
-    Lock::take_within(&path, limit).map_err(|source| FaultError::File { path, source })
+    let taken = Lock::take_within(&path, limit).map_err(|source| FaultError::File { path, source })?;
+    if let (Some(lock), Ok(us)) = (&taken, Identity::ours()) {
+        // A full disk is no reason not to recover.
+        let _ = lock.note(&serde_json::to_string(&us).unwrap_or_default());
+    }
+    Ok(taken)
+}
+
+/// Who took the lock last.
+pub(super) fn lock_holder(paths: &Paths) -> Option<Identity> {
+    let text = file::read_trusted(&paths.run.join("fault.lock"), 256).ok().flatten()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Ends the fault on record now, whatever its deadline.

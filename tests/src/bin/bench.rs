@@ -4,11 +4,11 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use world::bench::{Table, health, stress};
+use world::bench::{Table, fault, health, stress};
 
 /// A room and what measures it.
 type Room = (&'static str, fn() -> anyhow::Result<Vec<Table>>);
-const ROOMS: [Room; 2] = [("health", health::run), ("stress", stress::run)];
+const ROOMS: [Room; 3] = [("fault", fault::run), ("health", health::run), ("stress", stress::run)];
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
