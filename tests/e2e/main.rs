@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod alb;
+mod demo;
 mod fault;
 mod imds;
 mod serve;

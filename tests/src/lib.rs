@@ -6,6 +6,7 @@ pub mod alb;
 pub mod background;
 pub mod bench;
 pub mod daemon;
+pub mod demo;
 pub mod http;
 pub mod imds;
 pub mod machine;

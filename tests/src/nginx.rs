@@ -29,10 +29,17 @@ impl Nginx {
     /// # Errors
     /// When nginx isn't installed, doesn't start or doesn't answer.
     pub fn start(place: &Place, http: &str, server: &str) -> anyhow::Result<Self> {
+        Self::start_at(place, SocketAddr::new(place.ip.into(), 80), http, server)
+    }
+
+    /// As [`start`](Self::start), but listening on `addr`.
+    ///
+    /// # Errors
+    /// When nginx isn't installed, doesn't start or doesn't answer.
+    pub fn start_at(place: &Place, addr: SocketAddr, http: &str, server: &str) -> anyhow::Result<Self> {
         let prefix = place.join("nginx");
         fs::create_dir_all(prefix.join("logs"))?;
         let conf = prefix.join("nginx.conf");
-        let addr = SocketAddr::new(place.ip.into(), 80);
         let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
         fs::write(
             &conf,

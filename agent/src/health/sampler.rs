@@ -101,7 +101,7 @@ impl Sampler {
     fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
         while !publish.is_closed() {
             let now = Instant::now();
-            let mut news = self.last.is_none();
+            let mut news = false;
             if let Some(found) = &self.found {
                 for outcome in self.asker.step(&found.target, now, self.hysteresis.state() == State::Up) {
                     self.observe(outcome);

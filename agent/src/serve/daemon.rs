@@ -143,9 +143,11 @@ async fn daemon(
     };
     let admin = tokio::task::spawn_local(front::serve(admin, admin_front, stopped));
 
-    let _ = report.changed().await; // the first sample: before it there is no verdict to be ready with
+    // Before the first sample there is no verdict to be ready with.
+    let _ = report.wait_for(|report| report.nginx_target.is_none() || report.nginx_up.is_some()).await;
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    memory::release_heap();
     memory::release_code();
     let ended_by = until_signal(signals, &board, inputs.serve.drain.0).await;
 

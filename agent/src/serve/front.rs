@@ -34,8 +34,8 @@ const MAX_REQUESTS: u32 = 1000;
 /// Headers of a request; hyper takes no less room than 8 KiB for them.
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 8 << 10;
-/// New connections a second while there is a flood, in portions of a tenth of a second.
-const FLOOD_ACCEPTS: u32 = 2000;
+/// New connections in a tenth of a second while there is a flood.
+const FLOOD_PORTION: u32 = 200;
 /// How long the last answers may take once no new connection is taken.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -78,6 +78,7 @@ pub(super) trait Answering: Clone + 'static {
 /// What the connections of one thread share.
 struct Shared<S> {
     front: Front<S>,
+    http: http1::Builder,
     register: Register,
     flood: RefCell<Flood>,
 }
@@ -89,15 +90,25 @@ pub(super) async fn serve<S: Answering>(
     mut stop: watch::Receiver<bool>,
 ) {
     let flood = RefCell::new(Flood::new(Instant::now(), thread_cpu()));
-    let shared = Rc::new(Shared { front, register: Register::default(), flood });
+    let mut http = http1::Builder::new();
+    http.half_close(true).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
+    let shared = Rc::new(Shared { front, http, register: Register::default(), flood });
     if shared.front.realtime {
         shared.set_realtime(true);
     }
-    let mut portion = FLOOD_ACCEPTS / 10;
+    let stopped = stop.wait_for(|stop| *stop);
+    tokio::pin!(stopped);
+    let mut portion = FLOOD_PORTION;
     loop {
-        let flooded = shared.flood.borrow().is_on();
+        // In a flood connections are taken in portions, and its end is looked for though none comes.
+        if shared.flood.borrow().is_on() && portion == 0 {
+            sleep(WINDOW).await;
+            portion = FLOOD_PORTION;
+            shared.measure();
+        }
         tokio::select! {
-            accepted = listener.accept(), if !flooded || portion > 0 => match accepted {
+            biased;
+            accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     portion = portion.saturating_sub(1);
                     shared.measure();
@@ -112,11 +123,11 @@ pub(super) async fn serve<S: Answering>(
                 // The client was gone before we came.
                 Err(_) => {}
             },
-            () = sleep(WINDOW), if flooded => {
-                portion = FLOOD_ACCEPTS / 10;
+            () = shared.flood_window() => {
+                portion = FLOOD_PORTION;
                 shared.measure();
             }
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = &mut stopped => break,
         }
     }
     drop(listener);
@@ -169,17 +180,18 @@ impl<S: Answering> Shared<S> {
             }
         });
         // An error is the client's: it left, was too slow, or sent no HTTP (and was told so).
-        let _ = http1::Builder::new()
-            .half_close(true)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(guarded), service)
-            .await;
+        let _ = self.http.serve_connection(TokioIo::new(guarded), service).await;
     }
 
     /// Whether a connection ends with the answer that it gets now.
     fn is_last(&self, life: &Life) -> bool {
         life.requests.get() >= MAX_REQUESTS || self.flood.borrow().is_on() || self.front.service.is_closing()
+    }
+
+    /// Ends with the next look at a flood; never while there is none.
+    async fn flood_window(&self) {
+        let is_on = self.flood.borrow().is_on();
+        if is_on { sleep(WINDOW).await } else { std::future::pending().await }
     }
 
     /// Looks whether a flood began or ended.

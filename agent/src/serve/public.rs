@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_service::Service;
@@ -36,10 +36,14 @@ impl Public {
     }
 }
 
-async fn health(State(state): State<Arc<Health>>, headers: HeaderMap) -> Response {
+async fn health(State(state): State<Arc<Health>>, request: Request) -> Response {
     // Our own check of nginx, which led back to us: nginx answers, and that is all it asks. Saying 503 here would
     // make the verdict depend on itself.
-    if headers.get(CHECK_HEADER).is_some_and(|nonce| nonce.as_bytes() == state.nonce.as_str().as_bytes()) {
+    if request
+        .headers()
+        .get(CHECK_HEADER)
+        .is_some_and(|nonce| nonce.as_bytes() == state.nonce.as_str().as_bytes())
+    {
         return StatusCode::NO_CONTENT.into_response();
     }
     let decision = state.board.decide(Instant::now(), clock::since_boot);
@@ -76,12 +80,11 @@ impl Answering for Public {
         request: Request<hyper::body::Incoming>,
     ) -> impl Future<Output = Response> + 'static {
         let mut router = self.router.clone();
-        let probe = is_probe(&request).then(|| (self.probes.clone(), request.uri().path().to_owned()));
+        let probe = (is_probe(&request) && !is_this_machine(peer))
+            .then(|| (self.probes.clone(), request.uri().path().to_owned()));
         async move {
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
-            if let Some((probes, path)) = probe
-                && !is_this_machine(peer)
-            {
+            if let Some((probes, path)) = probe {
                 probes.seen(peer, &path, response.status().as_u16());
             }
             response

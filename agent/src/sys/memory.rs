@@ -3,6 +3,17 @@
 
 use rustix::mm::{Advice, madvise};
 
+/// Returns to the system the heap that is free again, malloc_trim(3).
+#[cfg(target_env = "gnu")]
+pub fn release_heap() {
+    // SAFETY: takes no pointer; the allocator locks itself.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators do so by themselves, or can't.
+#[cfg(not(target_env = "gnu"))]
+pub fn release_heap() {}
+
 /// Lets go of the pages of program code that are in memory, of this program and of its libraries: most of it was
 /// needed for the start alone, and what is still needed comes back from the page cache when it is run. Of a daemon
 /// that rests, these pages are the larger part of the resident set.

@@ -128,6 +128,58 @@ fn a_thousand_concurrent_probes_run_no_extra_check() {
     assert!(checks() - before <= due, "{} checks in {:?}", checks() - before, start.elapsed());
 }
 
+/// So rare that no check is due while a test lasts.
+const RARELY: &str = "[health]\ninterval = \"60s\"\nstale = \"90s\"\n";
+
+fn kill_all(nginx: &Nginx) {
+    let processes = [vec![nginx.master().unwrap()], nginx.workers()].concat();
+    processes.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap());
+}
+
+#[test]
+fn a_dead_nginx_is_noticed_before_the_next_check_is_due() {
+    let place = Place::new().unwrap();
+    configure(&place, RARELY).unwrap();
+    let nginx = Nginx::start(&place, "", "location / { return 200; }").unwrap();
+    let daemon = Daemon::start(&place, &[&beside(&nginx)]).unwrap();
+    // The first check and the second one, which finds all well, are over.
+    let kept = || fs::read_to_string(nginx.access_log()).unwrap().matches("(nginx check)").count() >= 2;
+    assert!(daemon.health().unwrap().status == 200 && wait_until(SOON, kept));
+    kill_all(&nginx);
+    daemon.wait_for(503, SOON).unwrap();
+}
+
+#[test]
+fn where_nginx_keeps_no_connection_it_is_asked_more_often() {
+    let place = Place::new().unwrap();
+    configure(&place, RARELY).unwrap();
+    let nginx = Nginx::start(&place, "keepalive_timeout 0;", "location / { return 200; }").unwrap();
+    let daemon = Daemon::start(&place, &[&beside(&nginx)]).unwrap();
+    daemon.wait_for(200, SOON).unwrap();
+    kill_all(&nginx);
+    daemon.wait_for(503, SOON).unwrap();
+}
+
+#[test]
+fn checks_share_a_connection_and_try_a_new_one_now_and_then() {
+    let place = Place::new().unwrap();
+    configure(&place, "[health]\ninterval = \"100ms\"\n").unwrap();
+    let format = "log_format c '$connection $connection_requests $request_method $http_user_agent';";
+    let server = format!("access_log {}/c.log c; location / {{ return 200; }}", place.path().display());
+    let nginx = Nginx::start(&place, format, &server).unwrap();
+    let _daemon = Daemon::start(&place, &[&beside(&nginx)]).unwrap();
+    let connections = || -> Vec<(String, u32)> {
+        let log = fs::read_to_string(place.join("c.log")).unwrap();
+        let checks = log.lines().filter(|line| line.contains("HEAD asg-agent/"));
+        let fields = checks.map(|line| line.split(' ').collect::<Vec<_>>());
+        fields.map(|f| (f[0].to_owned(), f[1].parse().unwrap())).collect()
+    };
+    assert!(wait_until(SOON, || connections().iter().any(|(_, requests)| *requests >= 10)));
+    let first = connections()[0].0.clone();
+    let another = || connections().iter().any(|(c, requests)| *c != first && *requests >= 2);
+    assert!(wait_until(Duration::from_secs(20), another));
+}
+
 /// A record as root writes it, for the faults that only `/health` shows.
 fn record(place: &Place, mode: &str, extra: &str) {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();

@@ -5,4 +5,5 @@ mod checks;
 mod identity;
 mod life;
 mod limits;
+mod probes;
 mod settings;
