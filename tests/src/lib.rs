@@ -9,5 +9,6 @@ pub mod daemon;
 pub mod demo;
 pub mod http;
 pub mod imds;
+pub mod machine;
 pub mod nginx;
 pub mod place;

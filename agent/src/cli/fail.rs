@@ -10,7 +10,7 @@ use crate::cli::recover::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::fault::event::{Event, Outcome, Step, Told, Why};
-use crate::fault::preflight::{Choose, Plan, Request, plan};
+use crate::fault::preflight::{Choose, Plan, Request, plan, warning};
 use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
 
 /// Longer than any health check of a load balancer that probes every 5 s waits.
@@ -46,6 +46,9 @@ pub(super) struct Fail {
     /// slow: how late /health answers [default: 10s]
     #[arg(long, value_name = "D", value_parser = parse_span)]
     delay: Option<Span>,
+    /// error: what requests are answered, 400 to 599 [default: 503]
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
+    status: Option<u16>,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -60,9 +63,13 @@ pub(super) struct Fail {
 impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
-        let request = self.request(settings.serve.listen)?;
+        let request =
+            Request { cadence: cadence(settings.serve.admin), ..self.request(settings.serve.listen)? };
         let mut out = Output::new(common.json);
         if self.dry_run {
+            if let Some(text) = warning(&request) {
+                out.note(&format!("agent: {text}"));
+            }
             say_plan(&mut out, &request, &plan(&request).map_err(failure)?);
             return Ok(Exit::Done);
         }
@@ -95,6 +102,9 @@ impl Fail {
         if self.delay.is_some() && self.mode != Mode::Slow {
             return Err(usage(format!("--delay is for --mode slow, not {}", self.mode.name())));
         }
+        if self.status.is_some() && self.mode != Mode::Error {
+            return Err(usage(format!("--status is for --mode error, not {}", self.mode.name())));
+        }
         let choose = match (&self.conf, self.pid) {
             (Some(conf), _) => Choose::Conf(conf.clone()),
             (None, Some(pid)) => Choose::Pid(pid),
@@ -110,12 +120,21 @@ impl Fail {
             mode: self.mode,
             lasts,
             delay: (self.mode == Mode::Slow).then(|| self.delay.unwrap_or(DELAY).0),
+            status: (self.mode == Mode::Error).then(|| self.status.unwrap_or(503)),
             health: crate::nginx::conf::on_this_machine(listen),
             choose,
+            cadence: None,
             force: self.force,
             by: history::who(|name| std::env::var(name).ok()),
         })
     }
+}
+
+/// How far apart the slowest node's probes are, as the daemon has seen them; nothing where there is no daemon.
+fn cadence(admin: SocketAddr) -> Option<Duration> {
+    let status = super::status::ask(admin).ok()?;
+    let nodes = status["probes"]["nodes"].as_array()?;
+    nodes.iter().filter_map(|node| node["interval_p50_ms"].as_u64()).max().map(Duration::from_millis)
 }
 
 fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
@@ -131,9 +150,29 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     let pid = target.master.pid;
     let signals = match request.mode {
         Mode::Crash => format!("SIGKILL to master {pid} and its workers {workers:?}"),
+        mode if mode == Mode::Hang || mode.touches_packets() => {
+            let addrs = &target.listens;
+            let what = match mode {
+                Mode::Hang => format!("would hold master {pid} and its workers {workers:?} in a ptrace stop"),
+                _ => format!("would {} connections from other machines to {addrs:?} (nftables)", mode.name()),
+            };
+            let until = format!("after {secs} s would end that and wait until nginx answers at");
+            out.event(&serde_json::json!({
+                "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
+                "conf": target.conf, "signals": [], "restore": null, "answers_at": target.endpoint.addr,
+                "ports": addrs,
+            }));
+            return out.text(&format!("{what}\n{until} {}", target.endpoint.addr));
+        }
+        _ if target.unit.is_some() => {
+            format!("`systemctl stop {}`", target.unit.as_deref().unwrap_or_default())
+        }
         _ => format!("SIGQUIT to master {pid}; SIGTERM after 5 s, SIGKILL after 10"),
     };
-    let restore = format!("{} {}", target.exe.path.display(), target.args.join(" "));
+    let restore = match &target.unit {
+        Some(unit) => format!("systemctl restart {unit}"),
+        None => format!("{} {}", target.exe.path.display(), target.args.join(" ")),
+    };
     let (cwd, uid) = (target.cwd.display(), target.credentials.uid);
     out.event(&serde_json::json!({
         "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
@@ -201,6 +240,7 @@ fn because(why: Why) -> &'static str {
         Why::Signal => "a signal asked for it",
         Why::Asked => "`agent recover` asked for it",
         Why::NoEffect => "it had no effect",
+        Why::Released => "its keeper was killed, and nginx runs on",
         Why::Reboot => "the machine was started again",
     }
 }

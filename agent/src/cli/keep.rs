@@ -11,6 +11,9 @@ use crate::fault;
 pub(super) struct Keep {
     #[arg(long)]
     fault: String,
+    /// Its time is over
+    #[arg(long)]
+    due: bool,
     #[arg(long)]
     state: PathBuf,
     #[arg(long)]
@@ -22,7 +25,8 @@ pub(super) struct Keep {
 impl Keep {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let paths = Paths { state: self.state, run: self.run, log: self.log };
-        fault::keep(&paths, &self.fault).or_exit(Exit::CannotTell)?;
+        let end = if self.due { fault::end_due } else { fault::keep };
+        end(&paths, &self.fault).or_exit(Exit::CannotTell)?;
         Ok(Exit::Done)
     }
 }

@@ -40,7 +40,8 @@ impl Args {
     }
 }
 
-fn ask(admin: SocketAddr) -> anyhow::Result<Value> {
+/// What the daemon says of itself.
+pub(super) fn ask(admin: SocketAddr) -> anyhow::Result<Value> {
     let url = format!("http://{admin}/status");
     let fetch = async {
         let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build()?;

@@ -73,6 +73,16 @@ pub enum FaultError {
         /// Who started it.
         parent: String,
     },
+    /// systemd would undo it.
+    #[error(
+        "{unit} has Restart={restart}: systemd would undo a crash at once; use --mode stop, or --force to see it do so"
+    )]
+    Undone {
+        /// The unit.
+        unit: String,
+        /// The setting.
+        restart: String,
+    },
     /// How it was started can't be told.
     #[error("nginx {pid}: {reason}")]
     Unknown {
@@ -80,6 +90,22 @@ pub enum FaultError {
         pid: i32,
         /// Why.
         reason: String,
+    },
+    /// The kernel, or what this process may, lacks what the mode needs.
+    #[error("--mode {mode} is not possible here: {what}; other modes may be")]
+    Missing {
+        /// The mode.
+        mode: &'static str,
+        /// What is missing.
+        what: String,
+    },
+    /// A debugger is at it.
+    #[error("nginx {pid} is being traced by process {tracer}: end that one first")]
+    Traced {
+        /// Its master or a worker.
+        pid: i32,
+        /// Who.
+        tracer: i32,
     },
     /// Longer than allowed.
     #[error("{} s is longer than {} s: add --force if the outage is meant to last that long", .0.as_secs(), super::MAX.as_secs())]
@@ -106,8 +132,17 @@ pub enum FaultError {
 impl FaultError {
     /// Whether it was refused because unsafe; otherwise it can't be done or told.
     pub fn is_refusal(&self) -> bool {
-        use FaultError::{Active, Several, Supervised, TooLong, Unwell};
-        matches!(self, Active(_) | Several(_) | Supervised { .. } | TooLong(_) | Unwell { .. })
+        use FaultError::{Active, Several, Supervised, TooLong, Traced, Undone, Unwell};
+        matches!(
+            self,
+            Active(_)
+                | Several(_)
+                | Supervised { .. }
+                | TooLong(_)
+                | Traced { .. }
+                | Undone { .. }
+                | Unwell { .. }
+        )
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Why {
     Asked,
     /// It had no effect, or could not be injected.
     NoEffect,
+    /// The keeper was killed, and the kernel let go of what it held.
+    Released,
     /// The machine was started again meanwhile.
     Reboot,
 }

@@ -9,6 +9,7 @@ use super::error::FaultError;
 use super::failpoint::failpoint;
 use super::record::{Mode, Record, Target};
 use super::restore::end_orphans;
+use super::{packets, unit};
 use crate::sys::clock;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity};
@@ -16,8 +17,9 @@ use crate::sys::proc::{self, Identity};
 /// As long as Debian's and systemd's own `stop` wait before they insist (start-stop-daemon's QUIT/5/TERM/5).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Injects the fault on record. `unhealthy` and `slow` are in force by their record alone.
-pub(super) fn inject(record: &Record) -> Result<(), FaultError> {
+/// Injects the fault on record; in `error` the keeper answers at `port`. `unhealthy` and `slow` are in force by their
+/// record alone.
+pub(super) fn inject(record: &Record, port: u16) -> Result<(), FaultError> {
     let Some(target) = &record.target else { return Ok(()) };
     let failed = |source| FaultError::Inject {
         what: format!("{} nginx {}", record.mode.name(), target.master.pid),
@@ -26,8 +28,18 @@ pub(super) fn inject(record: &Record) -> Result<(), FaultError> {
     match record.mode {
         Mode::Stop => stop(target, record.deadline()).map_err(failed),
         Mode::Crash => crash(target).map_err(failed),
-        Mode::Unhealthy | Mode::Slow => Ok(()),
+        Mode::Drop | Mode::Reject | Mode::Error => redirect(record, target, port).map_err(failed),
+        // The keeper holds nginx, and was told so by the caller.
+        Mode::Hang | Mode::Unhealthy | Mode::Slow => Ok(()),
     }
+}
+
+fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
+    failpoint("inject.opened");
+    let left = record.deadline().saturating_sub(clock::since_boot());
+    packets::apply(record.mode, &target.listens, left, port)?;
+    failpoint("inject.signalled");
+    Ok(())
 }
 
 /// Opens a process of the target and verifies that it runs the same file.
@@ -45,6 +57,11 @@ pub(super) fn master(target: &Target) -> io::Result<Handle> {
 fn stop(target: &Target, deadline: Duration) -> io::Result<()> {
     let master = master(target)?;
     failpoint("inject.opened");
+    if let Some(unit) = &target.unit {
+        unit::stop(unit, deadline.saturating_sub(clock::since_boot()))?;
+        failpoint("inject.signalled");
+        return Ok(());
+    }
     for signal in [Signal::QUIT, Signal::TERM, Signal::KILL] {
         master.signal(signal)?;
         failpoint("inject.signalled");

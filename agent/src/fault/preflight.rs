@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::bounds::MAX;
 use super::error::FaultError;
 use super::record::{Mode, Target};
+use super::{hold, packets, unit};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
+use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Credentials, Identity};
 
 /// How long a healthy nginx may take to answer.
@@ -36,10 +38,14 @@ pub struct Request {
     pub lasts: Duration,
     /// `slow`: how late `/health` answers.
     pub delay: Option<Duration>,
+    /// `error`: what requests are answered.
+    pub status: Option<u16>,
     /// Where the daemon of this machine serves `/health`; `unhealthy` and `slow` are verified there.
     pub health: SocketAddr,
     /// Which nginx.
     pub choose: Choose,
+    /// How far apart one load balancer node's probes were seen to be, where any were seen.
+    pub cadence: Option<Duration>,
     /// Whether what is merely unwise is done all the same.
     pub force: bool,
     /// Who asks.
@@ -78,16 +84,81 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     if !request.mode.touches_nginx() {
         return Ok(Plan { target: None, workers: Vec::new() });
     }
+    if let Some(what) = missing(request.mode) {
+        return Err(FaultError::Missing { mode: request.mode.name(), what });
+    }
     let master = choose(discover(), &request.choose)?;
     let pid = master.id.pid;
-    if master.foreground && !request.force {
+    let unit = unit::of(pid);
+    if let Some(unit) = unit.as_deref().filter(|_| request.mode == Mode::Crash && !request.force) {
+        let restart =
+            unit::undoes_a_crash(unit).map_err(|e| FaultError::Unknown { pid, reason: e.to_string() })?;
+        if let Some(restart) = restart {
+            return Err(FaultError::Undone { unit: unit.to_owned(), restart });
+        }
+    }
+    if master.foreground && unit.is_none() && !request.force {
         return Err(FaultError::Supervised { pid, parent: parent(pid) });
     }
     let endpoint = answering(&master)?;
     let workers = master.workers();
-    let target = target(master, endpoint)
+    for pid in workers.iter().map(|w| w.pid).chain([pid]) {
+        if let Some(tracer) = proc::tracer(pid) {
+            return Err(FaultError::Traced { pid, tracer });
+        }
+    }
+    let listens = listens(request.mode, &master)?;
+    let target = target(master, endpoint, listens, unit)
         .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
     Ok(Plan { target: Some(target), workers })
+}
+
+/// Failed probes in a row until a target is unhealthy, as a target group has it by default (`UnhealthyThresholdCount`,
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
+const UNHEALTHY_THRESHOLD: u32 = 2;
+
+/// What to know before the fault, where it lasts long enough for the load balancer to find this target unhealthy.
+pub fn warning(request: &Request) -> Option<String> {
+    let cadence = request.cadence?;
+    let found = UNHEALTHY_THRESHOLD * cadence;
+    (request.lasts > found).then(|| {
+        format!(
+            "the load balancer probes every {:.1} s: by default it finds this target unhealthy within {:.1} s, and an \
+             Auto Scaling group with ELB health checks then replaces this instance",
+            cadence.as_secs_f64(),
+            found.as_secs_f64()
+        )
+    })
+}
+
+/// What this machine lacks for the mode.
+fn missing(mode: Mode) -> Option<String> {
+    let us = Identity::ours().ok()?;
+    if let Err(e) = Handle::open(us) {
+        return Some(format!("this kernel has no process descriptors (pidfd_open, Linux 5.3): {e}"));
+    }
+    match mode {
+        Mode::Hang => hold::missing(),
+        mode if mode.touches_packets() => packets::missing(mode),
+        _ => None,
+    }
+}
+
+/// Where packets can be made to fail: not on loopback, and in `error` not where clients expect TLS.
+fn listens(mode: Mode, master: &Master) -> Result<Vec<SocketAddr>, FaultError> {
+    if !mode.touches_packets() {
+        return Ok(Vec::new());
+    }
+    let fit = master.listens.iter().filter(|l| mode != Mode::Error || !l.tls);
+    let listens = packets::reachable(&fit.map(|l| l.addr).collect::<Vec<_>>());
+    if listens.is_empty() {
+        let what = match mode {
+            Mode::Error => "nginx has no listener without TLS that other machines reach",
+            _ => "nginx listens on loopback only, where no packet is touched",
+        };
+        return Err(FaultError::Missing { mode: mode.name(), what: what.into() });
+    }
+    Ok(listens)
 }
 
 fn choose(found: Found, choose: &Choose) -> Result<Master, FaultError> {
@@ -137,7 +208,12 @@ fn answering(master: &Master) -> Result<Endpoint, FaultError> {
     })
 }
 
-fn target(master: Master, endpoint: Endpoint) -> io::Result<Target> {
+fn target(
+    master: Master,
+    endpoint: Endpoint,
+    listens: Vec<SocketAddr>,
+    unit: Option<String>,
+) -> io::Result<Target> {
     let pid = master.id.pid;
     let target = Target {
         credentials: Credentials::of(pid)?,
@@ -147,8 +223,11 @@ fn target(master: Master, endpoint: Endpoint) -> io::Result<Target> {
         args: master.args,
         cwd: master.cwd,
         conf: master.conf,
+        pid_file: master.pid_file,
         foreground: master.foreground,
         endpoint,
+        unit,
+        listens,
     };
     if Identity::of(pid)? != target.master {
         return Err(io::Error::other("it has ended"));
@@ -195,5 +274,24 @@ mod tests {
         assert_eq!(choose(found(), &Choose::Conf("/etc/../etc/group".into())).unwrap().id.pid, 8);
         let none = choose(found(), &Choose::Pid(9)).unwrap_err();
         assert!(!none.is_refusal() && none.to_string().contains("9: it is an impostor"), "{none}");
+    }
+
+    #[test]
+    fn a_fault_that_outlasts_two_probes_warns_of_the_replacement() {
+        let request = |lasts, cadence: Option<u64>| Request {
+            mode: Mode::Stop,
+            lasts: Duration::from_secs(lasts),
+            delay: None,
+            status: None,
+            health: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            choose: Choose::Only,
+            cadence: cadence.map(Duration::from_secs),
+            force: false,
+            by: "ann".into(),
+        };
+        let text = warning(&request(60, Some(5))).unwrap();
+        assert!(text.contains("every 5.0 s") && text.contains("within 10.0 s"), "{text}");
+        assert_eq!(warning(&request(10, Some(5))), None);
+        assert_eq!(warning(&request(60, None)), None, "no probes were seen");
     }
 }

@@ -24,6 +24,14 @@ pub enum Mode {
     Stop,
     /// nginx is killed, master and workers.
     Crash,
+    /// Every process of nginx is held: connections open, nothing answers.
+    Hang,
+    /// Packets to nginx's ports vanish.
+    Drop,
+    /// Connections to nginx's ports are reset.
+    Reject,
+    /// Requests are answered 503, or --status.
+    Error,
     /// Only `/health` says 503.
     Unhealthy,
     /// `/health` answers late.
@@ -53,6 +61,9 @@ pub struct Record {
     /// `slow`: how late `/health` answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// `error`: what requests are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// Tells this fault from every other one.
     #[serde(default)]
     pub id: String,
@@ -89,12 +100,20 @@ pub struct Target {
     pub cwd: PathBuf,
     /// Its configuration.
     pub conf: PathBuf,
+    /// The file that names its master.
+    pub pid_file: PathBuf,
     /// Who it was to the kernel.
     pub credentials: Credentials,
     /// Whether it stays with the process that starts it.
     pub foreground: bool,
     /// Where it answers.
     pub endpoint: Endpoint,
+    /// The systemd unit that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Where it takes connections from other machines.
+    #[serde(default)]
+    pub listens: Vec<SocketAddr>,
     /// The inodes of its sockets; whoever runs the same file and holds one of them descends from it.
     pub sockets: BTreeSet<u64>,
 }
@@ -128,10 +147,22 @@ pub enum RecordError {
     },
 }
 
+impl Target {
+    /// What still holds after a reboot: pids, starts and inodes name others now.
+    pub(super) fn of_another_boot(self) -> Self {
+        Self { master: Identity { pid: 0, start_ticks: 0 }, sockets: BTreeSet::new(), ..self }
+    }
+}
+
 impl Mode {
     /// Whether nginx itself is made to fail; otherwise only what `/health` says.
     pub fn touches_nginx(self) -> bool {
-        matches!(self, Self::Stop | Self::Crash)
+        !matches!(self, Self::Unhealthy | Self::Slow)
+    }
+
+    /// Whether packets for nginx are dropped, reset or redirected; nginx itself isn't touched.
+    pub fn touches_packets(self) -> bool {
+        matches!(self, Self::Drop | Self::Reject | Self::Error)
     }
 
     /// As it is written on the command line.
@@ -139,6 +170,10 @@ impl Mode {
         match self {
             Self::Stop => "stop",
             Self::Crash => "crash",
+            Self::Hang => "hang",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::Error => "error",
             Self::Unhealthy => "unhealthy",
             Self::Slow => "slow",
         }

@@ -8,11 +8,11 @@ use super::event::{Event, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
 use super::record::{Mode, Record};
 use super::restore::restore;
-use super::{history, lease, preflight};
+use super::{history, lease, packets, preflight, timer, unit};
 use crate::config::Paths;
 use crate::nginx::answer::Answer;
 use crate::sys::clock;
-use crate::sys::file::Lock;
+use crate::sys::file::{self, Lock};
 use crate::sys::proc::Identity;
 
 /// Longer than a whole recovery takes: then the one who holds the lock isn't recovering any more.
@@ -32,10 +32,21 @@ pub enum Ended {
     },
 }
 
-/// The lock that whoever changes the state of a fault must hold.
+/// The lock that whoever changes the state of a fault must hold; its file says who does.
 pub(super) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, FaultError> {
     let path = paths.run.join("fault.lock");
-    Lock::take_within(&path, limit).map_err(|source| FaultError::File { path, source })
+    let taken = Lock::take_within(&path, limit).map_err(|source| FaultError::File { path, source })?;
+    if let (Some(lock), Ok(us)) = (&taken, Identity::ours()) {
+        // A full disk is no reason not to recover.
+        let _ = lock.note(&serde_json::to_string(&us).unwrap_or_default());
+    }
+    Ok(taken)
+}
+
+/// Who took the lock last.
+pub(super) fn lock_holder(paths: &Paths) -> Option<Identity> {
+    let text = file::read_trusted(&paths.run.join("fault.lock"), 256).ok().flatten()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Ends the fault on record now, whatever its deadline.
@@ -66,7 +77,12 @@ pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
         let why = if record.boot_id == boot { Why::Deadline } else { Why::Reboot };
         return end(paths, &lock, Some(&record.id), why, tell);
     }
-    if !lease::is_held(paths)? {
+    let held = lease::is_held(paths)?;
+    if !held && matches!(record.mode, Mode::Hang | Mode::Error) {
+        // The kernel let go of nginx when the keeper died; and nobody answers in its place.
+        return end(paths, &lock, Some(&record.id), Why::Released, tell);
+    }
+    if !held {
         // Reaped when it ends, as we may live longer than it.
         let keeper = lease::arm(paths, &record)?;
         std::thread::spawn(move || keeper.wait());
@@ -91,10 +107,18 @@ pub(super) fn end(
         return Ok(Ended::Already);
     }
     let start = Instant::now();
+    let rebooted = record.boot_id != boot_id(paths)?;
+    let why = if rebooted { Why::Reboot } else { why };
     tell(Told::Event(Event::now(&record, Step::Recovering { why })));
     failpoint("recover.begun");
-    let restored = match &record.target {
-        Some(target) => restore(target),
+    let restored = match record.target.clone().map(|t| if rebooted { t.of_another_boot() } else { t }) {
+        Some(target) => {
+            // A reboot has taken the rules away.
+            let packets = record.mode.touches_packets() && !rebooted;
+            let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
+            failpoint("recover.removed_rules");
+            removed.and_then(|()| restore(&target))
+        }
         None => Ok(()),
     };
     failpoint("recover.restored");
@@ -114,6 +138,9 @@ pub(super) fn end(
     let first_ok_after_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tell(Told::Event(Event::now(&record, Step::Recovered { first_ok_after_ms })));
     lease::release(paths, Identity::ours().ok());
+    if unit::is_booted() {
+        timer::disarm(&record);
+    }
     Ok(Ended::Here { record: Box::new(record), first_ok_after_ms })
 }
 
@@ -124,6 +151,7 @@ fn why_text(why: Why) -> &'static str {
         Why::Asked => "asked",
         Why::NoEffect => "no effect",
         Why::Reboot => "reboot",
+        Why::Released => "released",
     }
 }
 

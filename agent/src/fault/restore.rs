@@ -1,6 +1,7 @@
 //! Bringing nginx back, by what is observed and not by what was intended: continue what is stopped, wait for what
 //! is ending, end what was orphaned, start what is gone, and believe none of it until it answers. Idempotent.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Command, Stdio};
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::inject::verified;
+use super::lease::is_agent;
 use super::record::Target;
+use super::unit;
 use crate::nginx::answer::Answer;
-use crate::nginx::master::{Master, discover};
+use crate::nginx::master::{Master, discover, read_pid};
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity, Stat};
 use crate::sys::spawn;
@@ -38,12 +41,27 @@ pub(super) fn restore(target: &Target) -> Result<(), String> {
         }
     }
     end_orphans(target).map_err(told)?;
-    let started = start(target);
+    remove_stale_pid_file(target);
+    let started = match &target.unit {
+        Some(unit) => unit::restart(unit).map_err(|e| e.to_string()),
+        None => start(target),
+    };
     if started.is_ok() {
         target.endpoint.ask_until("/", STARTED, Answer::is_some);
     }
     // Where ours could not start another one may have, begun by a recovery that was killed.
-    verify(target).map_err(|silent| started.err().unwrap_or(silent))
+    verify(target).map_err(|silent| {
+        let unit = target.unit.as_deref().map_or(String::new(), |unit| format!("; {}", unit::state(unit)));
+        format!("{}{unit}", started.err().unwrap_or(silent))
+    })
+}
+
+/// Removes a pid file that names no nginx: an init script's `stop`, which is the first half of `restart`, would
+/// signal whoever bears that pid now.
+fn remove_stale_pid_file(target: &Target) {
+    if read_pid(&target.pid_file).is_ok_and(|pid| !target.exe.is_run_by(pid)) {
+        let _ = std::fs::remove_file(&target.pid_file);
+    }
 }
 
 /// Only a verified master that answers is a recovery: orphans answer as well, and so does whoever took the port.
@@ -76,9 +94,20 @@ fn is_ours(target: &Target) -> bool {
     target.master.is_alive() && target.exe.is_run_by(target.master.pid)
 }
 
-/// Continues the master and its workers where they are stopped.
+/// Continues the master and its workers where they are stopped; those that a keeper of ours holds by ending that
+/// one, as nobody but the tracer can let them go, and the kernel does when it dies.
 fn carry_on(target: &Target, master: Identity) -> io::Result<()> {
-    let family = proc::children(master.pid).into_iter().chain([master.pid]);
+    let family: Vec<i32> = proc::children(master.pid).into_iter().chain([master.pid]).collect();
+    let tracers: BTreeSet<i32> = family.iter().filter_map(|pid| proc::tracer(*pid)).collect();
+    for tracer in tracers.into_iter().filter(|pid| is_agent(*pid)) {
+        if let Ok(id) = Identity::of(tracer)
+            && let Some(keeper) = Handle::open(id)?.filter(|_| is_agent(tracer))
+        {
+            keeper.signal(Signal::KILL)?;
+            keeper.wait_end(ENDED);
+        }
+    }
+    let family = family.into_iter();
     for id in family.filter(|pid| Stat::of(*pid).is_ok_and(|s| s.state == 'T')).map(Identity::of) {
         if let Some(process) = verified(target, id?)? {
             process.signal(Signal::CONT)?;

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use super::error::FaultError;
 use super::event::{Event, Outcome, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
-use super::history;
 use super::inject::inject;
 use super::lease::{self, Keeper};
-use super::preflight::{Request, permitted, plan};
+use super::packets;
+use super::preflight::{Request, permitted, plan, warning};
 use super::record::{Mode, Phase, Record};
 use super::recover::{Ended, boot_id, end, lock};
+use super::{history, unit};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::sys::clock::{rfc3339, since_boot};
@@ -23,6 +24,9 @@ use crate::sys::wait::{Waiter, Woken};
 
 /// How long the effect may take to show: the daemon looks at the record once a second, nginx closes at once.
 const EFFECT: Duration = Duration::from_secs(5);
+
+/// No answer for so long is silence, where one takes a millisecond.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Makes a fault, holds it until its deadline or a signal, and ends it; with `detach` returns once its effect was
 /// seen and leaves the rest to the keeper.
@@ -35,11 +39,15 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     let waiter = Waiter::new().map_err(FaultError::Wait)?;
     let lock = free_lock(paths)?;
     let plan = plan(request)?;
+    if let Some(text) = warning(request) {
+        tell(Told::Warning(text));
+    }
     let mut record = Record {
         mode: request.mode,
         boot_id: boot_id(paths)?,
         deadline_boottime_ms: millis(since_boot() + request.lasts),
         delay_ms: request.delay.map(millis),
+        status: request.status,
         id: format!("{}-{}", since_boot().as_nanos(), std::process::id()),
         phase: Phase::Armed,
         started: rfc3339(Timestamp::now()),
@@ -55,13 +63,19 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         Step::Armed {
             pid: record.target.as_ref().map(|t| t.master.pid),
             secs_ms: millis(request.lasts),
-            lease: "keeper",
+            lease: if unit::is_booted() { "timer" } else { "keeper" },
             lease_pid: keeper.pid(),
         },
     )));
 
     let mut run = Run { paths, waiter, keeper, tell };
-    if let Err(e) = inject(&record).and_then(|()| run.injected(&mut record)) {
+    let port = match record.mode {
+        Mode::Hang | Mode::Error => run.keeper.begin(),
+        _ => Ok(0),
+    };
+    let injected = port.and_then(|port| inject(&record, port));
+    failpoint("inject.done");
+    if let Err(e) = injected.and_then(|()| run.injected(&mut record)) {
         run.end(&record, Some(lock), Why::NoEffect)?;
         return Err(e);
     }
@@ -144,25 +158,46 @@ impl Run<'_, '_> {
     fn effective(&mut self, record: &Record) -> bool {
         let limit = EFFECT.min(record.deadline().saturating_sub(since_boot()));
         let Some((endpoint, path)) = record.endpoint() else { return false };
+        if record.mode.touches_packets() {
+            return self.packets_effective(record);
+        }
         let observed = match record.mode {
-            Mode::Stop | Mode::Crash => endpoint.ask_until(path, limit, |a| !a.is_some()),
             Mode::Unhealthy => endpoint.ask_until(path, limit, |a| a == Answer::Status(503)),
-            Mode::Slow => late(&endpoint, path, record, limit),
+            Mode::Hang => silent(&endpoint, path, SILENCE, limit),
+            Mode::Slow => {
+                let late = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2);
+                silent(&endpoint, path, late.min(SILENCE), limit)
+            }
+            _ => endpoint.ask_until(path, limit, |a| !a.is_some()),
         };
         let effective = match record.mode {
-            Mode::Stop | Mode::Crash => !observed.is_some(),
             Mode::Unhealthy => observed == Answer::Status(503),
-            Mode::Slow => observed == Answer::Silent,
+            Mode::Hang | Mode::Slow => observed == Answer::Silent,
+            _ => !observed.is_some(),
         };
-        let observed = observed.to_string();
+        self.tell_effect(record, effective, format!("{} {observed}", endpoint.addr), observed.to_string());
+        effective
+    }
+
+    /// Loopback is left alone, so that what other machines see can't be seen from here: the kernel tells which ports
+    /// are affected, and in `error` it is also our listener that must still be there.
+    fn packets_effective(&mut self, record: &Record) -> bool {
+        let (ports, what) = match packets::in_force() {
+            Ok(ports) => (ports, format!("{ports} of nginx's addresses, as the kernel says")),
+            Err(e) => (0, e.to_string()),
+        };
+        self.tell_effect(record, ports > 0, what.clone(), what);
+        ports > 0
+    }
+
+    fn tell_effect(&mut self, record: &Record, effective: bool, where_: String, observed: String) {
         let event = if effective { "effective" } else { "no_effect" };
         let _ = history::append(&self.paths.log, record, event, &observed);
         if effective {
             (self.tell)(Told::Event(Event::now(record, Step::Effective { observed })));
         } else {
-            (self.tell)(Told::Warning(format!("no effect: {} {observed}", endpoint.addr)));
+            (self.tell)(Told::Warning(format!("no effect: {where_}")));
         }
-        effective
     }
 
     /// Waits for the deadline, a signal, or somebody else's recovery, and tells each second how things stand. A
@@ -189,6 +224,9 @@ impl Run<'_, '_> {
                 Woken::Ready => {
                     if self.keeper.is_gone() && Record::read(&self.paths.state)?.is_none() {
                         return Ok(Held::Over(Why::Asked));
+                    }
+                    if matches!(record.mode, Mode::Hang | Mode::Error) {
+                        return Ok(Held::Over(Why::Released));
                     }
                     self.keeper = lease::arm(self.paths, record)?;
                 }
@@ -218,9 +256,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// Whether `/health` is late: no answer for half of the delay, a second at most, where it takes a millisecond.
-fn late(endpoint: &Endpoint, path: &str, record: &Record, limit: Duration) -> Answer {
-    let patience = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2).min(Duration::from_secs(1));
+/// Asks until no answer comes for as long as `patience`, or `limit` has passed; what came last.
+fn silent(endpoint: &Endpoint, path: &str, patience: Duration, limit: Duration) -> Answer {
     let end = Instant::now() + limit;
     loop {
         let answer = endpoint.ask(path, patience);

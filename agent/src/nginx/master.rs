@@ -122,7 +122,10 @@ impl Master {
 }
 
 /// The number in a pid file; 20 bytes are enough for one, and a hostile file may have no end.
-fn read_pid(path: &Path) -> io::Result<i32> {
+///
+/// # Errors
+/// When it can't be read or holds no number.
+pub fn read_pid(path: &Path) -> io::Result<i32> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -141,6 +141,13 @@ pub fn sockets(pid: i32) -> BTreeSet<u64> {
         .collect()
 }
 
+/// The process that traces this one, if any (`TracerPid` in `/proc/PID/status`).
+pub fn tracer(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()?;
+    (tracer != 0).then_some(tracer)
+}
+
 /// Who a process is to the kernel, and what it may use: what its successor should be and have as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {

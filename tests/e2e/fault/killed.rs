@@ -9,11 +9,12 @@ use world::place::wait_until;
 use super::{LONG, World, exists, finish};
 
 /// Where the command dies, in the order of a fault. At those of the recovery the keeper dies as well.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     "recorded",
     "leased",
     "inject.opened",
     "inject.signalled",
+    "inject.done",
     "injected",
     "effective",
     "recover.begun",
@@ -37,9 +38,10 @@ fn killed_at(world: &World, mode: &str, step: &str) {
 }
 
 fn each_step(test: fn(&str, &str)) {
-    for mode in ["stop", "crash"] {
+    for mode in ["stop", "crash", "hang"] {
+        let reached = |step: &&str| mode != "hang" || !["inject.opened", "inject.signalled"].contains(step);
         std::thread::scope(|scope| {
-            for step in STEPS {
+            for step in STEPS.into_iter().filter(reached) {
                 scope.spawn(move || test(mode, step));
             }
         });
@@ -140,5 +142,44 @@ fn a_recovery_that_fails_stays_on_record_and_is_tried_again() {
     assert!(code == 1 && stderr.contains("stays on record"), "{code} {stderr}");
     assert!(world.record().exists());
     std::fs::write(&world.nginx.conf, conf).unwrap();
+    world.is_well();
+}
+
+#[test]
+fn a_command_killed_at_any_instant_leaves_no_fault_past_the_deadline() {
+    for mode in ["stop", "crash", "hang"] {
+        std::thread::scope(|scope| {
+            for instant in 0..10 {
+                scope.spawn(move || {
+                    let world = World::new();
+                    let running =
+                        Running::spawn(&world.place, world.fail(&format!("--mode {mode} --secs 2"))).unwrap();
+                    // What is tested is death at an arbitrary instant, so a sleep is the point.
+                    std::thread::sleep(Duration::from_millis(7 * instant));
+                    for pid in world.agents().into_iter().chain([running.pid()]) {
+                        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                    }
+                    drop(running);
+                    assert!(wait_until(LONG, || world.agents().is_empty()));
+                    overdue(&world);
+                    world.is_well();
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_fault_of_another_boot_is_over() {
+    let world = World::new();
+    assert_eq!(finish(world.fail("--mode crash --secs 250 --detach")).0, 0);
+    kill(Pid::from_raw(world.keeper().unwrap()), Signal::SIGKILL).unwrap();
+    assert!(wait_until(LONG, || world.agents().is_empty()));
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(world.record()).unwrap()).unwrap();
+    record["boot_id"] = "00000000-0000-0000-0000-000000000000".into();
+    std::fs::write(world.record(), record.to_string()).unwrap();
+    assert_eq!(finish(world.fail("--mode stop --dry-run")).0, 0);
+    assert!(world.history().contains(r#""detail":"reboot""#));
     world.is_well();
 }

@@ -1,8 +1,13 @@
 //! Faults against a real nginx: what is seen of each, and that each one ends.
 
+mod decoys;
+mod hang;
+mod hostile;
 mod killed;
 mod life;
+mod net;
 mod refused;
+mod systemd;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -80,9 +85,21 @@ impl World {
         );
     }
 
+    /// Nothing happened: same master, nginx answers, no agent.
+    fn is_untouched(&self, master: i32) {
+        assert_eq!(self.nginx.master().unwrap(), master);
+        assert!(exists(master) && self.nginx.answers() && self.agents().is_empty());
+    }
+
     fn history(&self) -> String {
         std::fs::read_to_string(self.place.join("log/faults.jsonl")).unwrap_or_default()
     }
+}
+
+/// Says that a test can't be done here, and why.
+#[allow(clippy::print_stderr)] // the harness shows it with --nocapture; a test has no other voice
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 fn finish(mut command: Command) -> (i32, Vec<Value>, String) {

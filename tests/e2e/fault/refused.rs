@@ -1,19 +1,12 @@
 //! What is refused, with its exit code, and that nothing was touched then.
 
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 
 use world::agent::{self, Running};
 use world::nginx::Nginx;
 use world::place::Place;
 
-use super::{LONG, World, exists, finish};
-
-/// Nothing happened: same master, same workers, no record.
-fn untouched(world: &World, master: i32) {
-    assert_eq!(world.nginx.master().unwrap(), master);
-    assert!(exists(master) && world.nginx.answers() && world.agents().is_empty());
-}
+use super::{LONG, World, finish};
 
 #[test]
 fn wrong_usage_is_told_with_exit_2() {
@@ -38,7 +31,7 @@ fn a_long_outage_must_be_meant() {
     let master = world.nginx.master().unwrap();
     let (code, _, stderr) = finish(world.fail("--mode stop --secs 301"));
     assert!(code == 4 && stderr.contains("add --force"), "{code} {stderr}");
-    untouched(&world, master);
+    world.is_untouched(master);
     assert_eq!(finish(world.fail("--mode stop --secs 301 --force --dry-run")).0, 0);
 }
 
@@ -116,61 +109,5 @@ fn who_is_not_root_may_not() {
         let (code, _, stderr) = finish(command);
         assert!(code == 3 && stderr.contains("sudo"), "{code} {stderr}");
     }
-    untouched(&world, master);
-}
-
-#[test]
-fn hostile_folders_and_files_end_it_before_anything_is_touched() {
-    type Plant = fn(&World);
-    let plant: [(&str, Plant); 7] = [
-        ("a state folder that is a link", |w| {
-            std::fs::create_dir(w.place.join("elsewhere")).unwrap();
-            symlink(w.place.join("elsewhere"), w.place.join("state")).unwrap();
-        }),
-        ("a state folder that anybody can write", |w| {
-            std::fs::create_dir(w.place.join("state")).unwrap();
-            let mode = PermissionsExt::from_mode(0o777);
-            std::fs::set_permissions(w.place.join("state"), mode).unwrap();
-        }),
-        ("a run folder of somebody else's", |w| {
-            std::fs::create_dir(w.place.join("run")).unwrap();
-            chown(w.place.join("run"), Some(65534), Some(65534)).unwrap();
-        }),
-        ("a lock that is a link", |w| {
-            std::fs::create_dir(w.place.join("run")).unwrap();
-            symlink("/etc/passwd", w.place.join("run/fault.lock")).unwrap();
-        }),
-        ("a history that is a link", |w| {
-            std::fs::create_dir(w.place.join("log")).unwrap();
-            std::fs::write(w.place.join("innocent"), "").unwrap();
-            symlink(w.place.join("innocent"), w.place.join("log/faults.jsonl")).unwrap();
-        }),
-        ("a record that is a link", |w| {
-            std::fs::create_dir(w.place.join("state")).unwrap();
-            symlink("/etc/passwd", w.record()).unwrap();
-        }),
-        ("a record that is no record", |w| {
-            std::fs::create_dir(w.place.join("state")).unwrap();
-            std::fs::write(w.record(), "{\"mode\":\"stop\"").unwrap();
-        }),
-    ];
-    for (what, plant) in plant {
-        let world = World::new();
-        let master = world.nginx.master().unwrap();
-        plant(&world);
-        let (code, _, stderr) = finish(world.fail("--mode stop --secs 2"));
-        assert_eq!(code, 3, "{what}: {stderr}");
-        untouched(&world, master);
-        assert_eq!(std::fs::read_to_string(world.place.join("innocent")).unwrap_or_default(), "");
-    }
-}
-
-#[test]
-fn a_record_that_can_not_be_read_is_never_nothing_to_do() {
-    let world = World::new();
-    std::fs::create_dir(world.place.join("state")).unwrap();
-    std::fs::write(world.record(), "{").unwrap();
-    let (code, _, stderr) = world.run(&["recover"]);
-    assert!(code == 3 && stderr.contains("cannot be understood"), "{code} {stderr}");
-    assert!(world.record().exists());
+    world.is_untouched(master);
 }

@@ -4,11 +4,12 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use world::bench::{Table, health, probes, stress};
+use world::bench::{Table, fault, health, probes, stress};
 
 /// A room and what measures it.
 type Room = (&'static str, fn() -> anyhow::Result<Vec<Table>>);
-const ROOMS: [Room; 3] = [("health", health::run), ("probes", probes::run), ("stress", stress::run)];
+const ROOMS: [Room; 4] =
+    [("health", health::run), ("stress", stress::run), ("probes", probes::run), ("fault", fault::run)];
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);

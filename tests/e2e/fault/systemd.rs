@@ -1,0 +1,144 @@
+//! nginx under a real systemd: its unit, an init script, `Restart=`, the timer of PID 1, a reboot.
+
+use std::path::Path;
+use std::time::Duration;
+
+use world::machine::Machine;
+use world::place::wait_until;
+
+use super::skipped;
+
+const LONG: Duration = Duration::from_secs(40);
+
+fn machine(prepare: impl FnOnce(&Path) -> anyhow::Result<()>) -> Option<Machine> {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
+    let machine = Machine::boot(&cache, prepare).unwrap();
+    if machine.is_none() {
+        skipped("mmdebstrap, systemd-nspawn or root is missing");
+    }
+    machine
+}
+
+/// An init script as people write for an nginx that was built from source; without a `pidfile:` header.
+fn with_init_script(root: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(root.join("opt/nginx/logs"))?;
+    std::fs::write(
+        root.join("opt/nginx/nginx.conf"),
+        "pid /opt/nginx/logs/nginx.pid; error_log /opt/nginx/logs/error.log; events {}\n\
+         http { access_log off; server { listen 80; location / { return 200; } } }",
+    )?;
+    let script = root.join("etc/init.d/web");
+    std::fs::write(
+        &script,
+        "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: web\n# Required-Start: $remote_fs\n# Required-Stop: $remote_fs\n\
+         # Default-Start: 2 3 4 5\n# Default-Stop: 0 1 6\n# Short-Description: nginx in /opt\n### END INIT INFO\n\
+         N='/usr/sbin/nginx -c /opt/nginx/nginx.conf'\ncase $1 in\n  start) $N ;;\n  stop) $N -s stop ;;\n\
+         \x20 restart) $N -s stop; sleep 1; $N ;;\nesac\n",
+    )?;
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    for level in ["rc2.d", "rc3.d", "rc4.d", "rc5.d"] {
+        std::os::unix::fs::symlink("../init.d/web", root.join("etc").join(level).join("S01web"))?;
+    }
+    std::os::unix::fs::symlink("/dev/null", root.join("etc/systemd/system/nginx.service"))?;
+    Ok(())
+}
+
+fn serves(machine: &Machine) -> bool {
+    machine.says("curl -s -o /dev/null -m 2 -w '%{http_code}' http://127.0.0.1/").is_ok_and(|s| s == "200")
+}
+
+/// nginx answers, in its unit, and nothing is on record.
+fn is_well(machine: &Machine, unit: &str) {
+    let tidy = || {
+        serves(machine)
+            && machine.sh("test -e /var/lib/asg-agent/fault.json").is_ok_and(|o| !o.status.success())
+            && machine.says(&format!("systemctl is-active {unit}")).is_ok_and(|s| s == "active")
+            && machine.says("pgrep -x agent").is_ok_and(|s| s.is_empty())
+            && machine.says("systemctl list-timers --all | grep asg-agent").is_ok_and(|s| s.is_empty())
+    };
+    assert!(wait_until(LONG, tidy), "{}", machine.says("systemctl status --no-pager; ps ax").unwrap());
+    let group = machine.says("cat /proc/$(pgrep -o -x nginx)/cgroup | grep ^0::").unwrap();
+    assert!(group.ends_with(&format!("/{unit}")), "{group}");
+}
+
+fn run(machine: &Machine, line: &str) -> (Option<i32>, String) {
+    let output = machine.sh(line).unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_unit_is_stopped_and_comes_back_as_a_unit_and_a_timer_outlives_us() {
+    let Some(machine) = machine(|_| Ok(())) else { return };
+    assert!(wait_until(LONG, || serves(&machine)));
+    for mode in ["stop", "crash", "hang"] {
+        let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 2"));
+        assert_eq!(code, Some(0), "{mode}: {said}");
+        is_well(&machine, "nginx.service");
+    }
+    for mode in ["stop", "crash", "hang"] {
+        let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 3 --detach"));
+        assert_eq!(code, Some(0), "{mode}: {said}");
+        let timers = machine.says("systemctl list-timers --all | grep -c asg-agent").unwrap();
+        assert_eq!(timers, "1", "{mode}");
+        machine.sh("pkill -KILL -x agent").unwrap();
+        is_well(&machine, "nginx.service");
+    }
+    let (code, said) = run(&machine, "agent recover");
+    assert!(code == Some(0) && said.contains("no fault is active"), "{said}");
+}
+
+#[test]
+fn a_unit_that_systemd_would_restart_is_not_crashed_without_force() {
+    let Some(machine) = machine(|root| {
+        let folder = root.join("etc/systemd/system/nginx.service.d");
+        std::fs::create_dir_all(&folder)?;
+        Ok(std::fs::write(folder.join("restart.conf"), "[Service]\nRestart=on-failure\n")?)
+    }) else {
+        return;
+    };
+    assert!(wait_until(LONG, || serves(&machine)));
+    let (code, said) = run(&machine, "agent fail --mode crash --secs 2");
+    assert!(code == Some(4) && said.contains("nginx.service has Restart=on-failure"), "{code:?} {said}");
+    let (code, said) = run(&machine, "agent fail --mode stop --secs 2");
+    assert_eq!(code, Some(0), "a stop is not undone: {said}");
+    is_well(&machine, "nginx.service");
+}
+
+#[test]
+fn an_init_script_that_claims_to_be_active_is_restarted() {
+    let Some(machine) = machine(with_init_script) else { return };
+    assert!(wait_until(LONG, || serves(&machine)), "{}", machine.says("systemctl status web").unwrap());
+    for mode in ["crash", "stop", "hang"] {
+        let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 2"));
+        assert_eq!(code, Some(0), "{mode}: {said}");
+        is_well(&machine, "web.service");
+    }
+}
+
+#[test]
+fn a_reboot_ends_a_fault_and_the_history_says_so() {
+    let unit = include_str!("../../../packaging/systemd/asg-agent-recover.service");
+    let Some(mut machine) = machine(|root| {
+        std::fs::write(root.join("etc/systemd/system/asg-agent-recover.service"), unit)?;
+        let wants = root.join("etc/systemd/system/multi-user.target.wants");
+        std::fs::create_dir_all(&wants)?;
+        Ok(std::os::unix::fs::symlink(
+            "/etc/systemd/system/asg-agent-recover.service",
+            wants.join("asg-agent-recover.service"),
+        )?)
+    }) else {
+        return;
+    };
+    assert!(wait_until(LONG, || serves(&machine)));
+    for mode in ["stop", "crash"] {
+        let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 250 --detach"));
+        assert_eq!(code, Some(0), "{said}");
+        machine.sh("pkill -KILL -x agent").unwrap();
+        assert!(!serves(&machine));
+        machine.reboot().unwrap();
+        is_well(&machine, "nginx.service");
+        let history = machine.says("tail -n 1 /var/log/asg-agent/faults.jsonl").unwrap();
+        assert!(history.contains(r#""event":"recovered""#) && history.contains("reboot"), "{history}");
+    }
+}
