@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(4);
 /// How long a kept connection may be idle: over the 60 s after which the load balancer closes it from its side
 /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>).
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
+
+/// How much is read from a socket that isn't registered; a probe's request has some hundred bytes.
+const FIRST_READ: usize = 1024;
 
 /// What the client is expected to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +61,72 @@ impl Life {
     }
 }
 
+/// A socket that is made known to the runtime only once it lets us wait. The request of a probe is already there when
+/// it is accepted, so that most probes never cost a registration.
+enum Stream {
+    /// Not known to the runtime.
+    Bare(std::net::TcpStream),
+    /// Waited for.
+    Registered(TcpStream),
+    /// Could not be registered.
+    Broken,
+}
+
+impl Stream {
+    /// What `done` does to the bare socket, or `None` when it would block, and is registered from now on.
+    fn try_bare<T>(
+        &mut self,
+        mut done: impl FnMut(&mut std::net::TcpStream) -> io::Result<T>,
+    ) -> Option<io::Result<T>> {
+        let Self::Bare(bare) = self else { return None };
+        loop {
+            match done(bare) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                result => return Some(result),
+            }
+        }
+        let Self::Bare(bare) = std::mem::replace(self, Self::Broken) else { return None };
+        match TcpStream::from_std(bare) {
+            Ok(registered) => {
+                *self = Self::Registered(registered);
+                None
+            }
+            Err(e) => Some(Err(e)),
+        }
+    }
+
+    fn registered(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        match self {
+            Self::Registered(stream) => Ok(Pin::new(stream)),
+            Self::Bare(_) | Self::Broken => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut chunk = [0; FIRST_READ];
+        let most = chunk.len().min(buf.remaining());
+        match self.try_bare(|bare| bare.read(&mut chunk[..most])) {
+            Some(result) => Poll::Ready(result.map(|n| buf.put_slice(&chunk[..n]))),
+            None => self.registered()?.poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.try_bare(|bare| bare.write_vectored(slices)) {
+            Some(result) => Poll::Ready(result),
+            None => self.registered()?.poll_write_vectored(cx, slices),
+        }
+    }
+}
+
 /// The stream with its deadlines.
 pub(super) struct Guarded {
-    stream: TcpStream,
+    stream: Stream,
     life: Rc<Life>,
     counters: Arc<Counters>,
     /// Made when the client first lets us wait; most probes never do.
@@ -68,8 +134,9 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(stream: TcpStream, life: Rc<Life>, counters: Arc<Counters>) -> Self {
-        Self { stream, life, counters, timer: None }
+    /// Guards a socket that doesn't block.
+    pub(super) fn new(stream: std::net::TcpStream, life: Rc<Life>, counters: Arc<Counters>) -> Self {
+        Self { stream: Stream::Bare(stream), life, counters, timer: None }
     }
 
     /// Waits for the deadline; fails once it has passed.
@@ -101,7 +168,7 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buf) {
+        match self.stream.poll_read(cx, buf) {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
                 let life = &self.life;
                 if life.phase.get() != Phase::Serving {
@@ -120,8 +187,16 @@ impl AsyncRead for Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.stream.poll_write_vectored(cx, slices) {
             Poll::Ready(result) => {
                 self.written();
                 Poll::Ready(result)
@@ -134,29 +209,13 @@ impl AsyncWrite for Guarded {
         }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
-            Poll::Ready(result) => {
-                self.written();
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                self.life.deadline.set(self.life.read_at.get() + HEAD_LIMIT);
-                self.poll_deadline(cx).map(Err)
-            }
-        }
-    }
-
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    /// Nothing: what is written is on its way.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     /// Nothing: the connection is closed right behind this, and close(2) says goodbye just as well.

@@ -1,14 +1,13 @@
 //! From two addresses to the end: bind, start, serve, drain, stop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -95,11 +94,7 @@ pub fn run(inputs: Inputs) -> Result<i32, ServeError> {
     LocalSet::new().block_on(&main, daemon(inputs, public, admin))
 }
 
-async fn daemon(
-    inputs: Inputs,
-    public: std::net::TcpListener,
-    admin: std::net::TcpListener,
-) -> Result<i32, ServeError> {
+async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Result<i32, ServeError> {
     let started = Instant::now();
     let catch = |kind| signal(kind).map_err(system("catch signals"));
     let signals = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
@@ -138,7 +133,6 @@ async fn daemon(
         counters,
     };
     let admin_addr = admin.local_addr().map_err(system("ask for the own address"))?;
-    let admin = TcpListener::from_std(admin).map_err(system("register the admin listener"))?;
     let admin_front = Front {
         service: Admin::new(Arc::new(sources)),
         max_connections: ADMIN_CONNECTIONS,
@@ -148,7 +142,8 @@ async fn daemon(
     let admin = tokio::task::spawn_local(front::serve(admin, admin_front, stopped));
 
     // Before the first sample there is no verdict to be ready with.
-    let _ = report.wait_for(|report| report.nginx_target.is_none() || report.nginx_up.is_some()).await;
+    let sampled = |report: &health::Report| report.nginx_target.is_none() || report.nginx_up.is_some();
+    let _ = report.wait_for(|report| sampled(report) && board.is_fresh(Instant::now())).await;
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     memory::release_heap();
@@ -163,16 +158,15 @@ async fn daemon(
 
 /// The thread that answers probes, and does nothing else.
 fn spawn_serving(
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     front: Front<Public>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<thread::JoinHandle<()>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("serve".into()).spawn(move || {
         LocalSet::new().block_on(&runtime, async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => front::serve(listener, front, stop).await,
-                Err(e) => tracing::error!("cannot serve: {e}"),
+            if let Err(e) = front::serve(listener, front, stop).await {
+                tracing::error!("cannot serve: {e}");
             }
         });
     })

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,9 @@ use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -43,8 +45,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the address is in use, foreign, or not permitted.
-pub(super) fn bind(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+pub(super) fn bind(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket_with, sockopt};
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -84,11 +86,15 @@ struct Shared<S> {
 }
 
 /// Serves until `stop` turns true, then finishes what is in flight. Runs in a `LocalSet`.
+///
+/// # Errors
+/// When the listener can't be registered with the runtime.
 pub(super) async fn serve<S: Answering>(
     listener: TcpListener,
     front: Front<S>,
     mut stop: watch::Receiver<bool>,
-) {
+) -> std::io::Result<()> {
+    let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
     let flood = RefCell::new(Flood::new(Instant::now(), thread_cpu()));
     let mut http = http1::Builder::new();
     http.half_close(true).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
@@ -108,7 +114,7 @@ pub(super) async fn serve<S: Answering>(
         }
         tokio::select! {
             biased;
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listener) => match accepted {
                 Ok((stream, peer)) => {
                     portion = portion.saturating_sub(1);
                     shared.measure();
@@ -141,6 +147,25 @@ pub(super) async fn serve<S: Answering>(
         }
     })
     .await;
+    Ok(())
+}
+
+/// The next connection; its socket doesn't block and isn't registered with the runtime.
+async fn accept(listener: &AsyncFd<TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        let mut ready = listener.readable().await?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match ready.try_io(|listener| Ok(acceptfrom_with(listener, flags)?)) {
+            Ok(accepted) => {
+                let (socket, peer) = accepted?;
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                return peer
+                    .map(|peer| (socket.into(), peer))
+                    .ok_or_else(|| std::io::ErrorKind::NotConnected.into());
+            }
+            Err(_would_block) => {}
+        }
+    }
 }
 
 impl<S: Answering> Shared<S> {

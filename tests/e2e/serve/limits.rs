@@ -140,6 +140,7 @@ fn policy(daemon: &Daemon) -> u32 {
 fn a_flood_costs_the_real_time_priority_until_it_is_over() {
     let place = Place::new().unwrap();
     let daemon = Daemon::start(&place, &["--no-nginx"]).unwrap();
+    daemon.health().unwrap(); // the serving thread is there
     let real_time = daemon.metric("asg_agent_realtime").unwrap() == 1.0;
     assert_eq!(policy(&daemon) == 2, real_time);
     let started = |daemon: &Daemon| daemon.metric("asg_agent_floods_total").unwrap() > 0.0;
