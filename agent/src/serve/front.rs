@@ -15,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -24,7 +23,7 @@ use super::connection::{Guarded, Life, Phase, Register};
 use super::counters::Counters;
 use super::flood::{Flood, WINDOW};
 use crate::sys::sched::{self, Policy};
-use crate::sys::socket::defer_accept;
+use crate::sys::socket::{defer_accept, wait_for};
 
 /// A silent connection waits in the kernel for about this long, and one whose request is already there costs one
 /// wake-up less (TCP_DEFER_ACCEPT, tcp(7)).
@@ -94,7 +93,7 @@ pub(super) async fn serve<S: Answering>(
     front: Front<S>,
     mut stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
+    let listener = wait_for(listener)?;
     let flood = RefCell::new(Flood::new(Instant::now(), thread_cpu()));
     let mut http = http1::Builder::new();
     http.half_close(true).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);

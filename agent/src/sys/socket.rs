@@ -1,9 +1,23 @@
-//! TCP_DEFER_ACCEPT: neither nix nor rustix wraps it.
+//! TCP_DEFER_ACCEPT, which neither nix nor rustix wraps, and waiting for a listening socket.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Waits for connections on `listener` without accepting them; needs a runtime.
+///
+/// # Errors
+/// When it can't be registered with the runtime.
+pub fn wait_for(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: a TcpListener owns its descriptor: it is open as long as the AsyncFd owns the listener, and as_raw_fd
+    // always returns the same one.
+    unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }.map_err(|e| e.into_parts().1)
+}
 
 /// Lets the kernel hold back new connections of a listening socket until their first bytes are there, for about
 /// `wait` (whole seconds, rounded up to the times at which it repeats its SYN-ACK), tcp(7).
