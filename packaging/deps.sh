@@ -1,12 +1,23 @@
 #!/usr/bin/env bash
-# Installs the commands named (as packages of the distribution) that are missing, or says what to install.
+# Installs the commands named (as packages of the distribution) that are missing, or says what to install. With
+# --optional first, the work goes on without them: what needs them says so and is left out.
 set -euo pipefail
+
+failed=1
+if [ "${1:-}" = --optional ]; then
+    failed=0
+    shift
+fi
 
 # The package that brings a command, where its name differs.
 package() {
     case "$1:$2" in
         nginx:apt-get) echo nginx-light ;;
         nginx:*) echo nginx ;;
+        ip:apt-get) echo iproute2 ;;
+        ip:*) echo iproute ;;
+        systemd-nspawn:*) echo systemd-container ;;
+        nft:*) echo nftables ;;
         shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
         *) echo "$1" ;;
     esac
@@ -37,7 +48,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 if [ -z "$manager" ] || { [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; }; then
     echo "Missing: ${missing[*]}. Installing is not permitted here; as root: ${manager:-your package manager} install ${packages[*]}" >&2
-    exit 1
+    exit "$failed"
 fi
 echo "Installing ${packages[*]} with $manager" >&2
 if [ "$manager" = apt-get ]; then
@@ -49,8 +60,14 @@ if [ "$manager" = apt-get ]; then
         # shellcheck disable=SC2064 # the value of now is meant
         trap "${as_root[*]} rm -f $policy" EXIT
     fi
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+    install() {
+        "${as_root[@]}" apt-get update -qq
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    }
 else
-    "${as_root[@]}" "$manager" install -y -q "${packages[@]}"
+    install() { "${as_root[@]}" "$manager" install -y -q "$@"; }
 fi
+install "${packages[@]}" || {
+    echo "Could not install ${packages[*]} with $manager" >&2
+    exit "$failed"
+}

@@ -4,8 +4,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
-/// Where nothing answers at all, it is most likely not EC2.
+/// Where nothing answers at all, it is most likely not EC2: from the same start it soon becomes minutes.
 const FIRST_ABSENT: Duration = Duration::from_secs(4);
+const FASTER_ABSENT: u32 = 8;
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures in a row.
@@ -23,8 +24,8 @@ impl Backoff {
     /// Counts a failure, of a service that is there or not; `random` in 0..=1 picks the wait from the upper half of
     /// what has been reached.
     pub(super) fn failed(&mut self, is_there: bool, random: f64) -> Duration {
-        let first = if is_there { FIRST } else { FIRST_ABSENT };
-        let reached = first.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
+        let (first, times) = if is_there { (FIRST, 2_u32) } else { (FIRST_ABSENT, FASTER_ABSENT) };
+        let reached = first.saturating_mul(times.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         reached.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
     }
@@ -46,7 +47,8 @@ mod tests {
         let waits: Vec<u64> = (0..12).map(|_| backoff.failed(true, 1.0).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         backoff.reset();
-        assert_eq!(backoff.failed(false, 1.0).as_secs(), 4);
+        let absent: Vec<u64> = (0..4).map(|_| backoff.failed(false, 1.0).as_secs()).collect();
+        assert_eq!(absent, [4, 32, 256, 300]);
         backoff.reset();
         assert_eq!(backoff.failed(true, 0.0), Duration::from_millis(500));
     }

@@ -27,6 +27,8 @@ use direct::{Seen, Wake};
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How often a log is looked for where there is none.
 const SEARCH_EVERY: Duration = Duration::from_secs(5);
+/// The verdict also changes with the time that passes: it is published so often though nothing came.
+const PUBLISH_IDLE: Duration = Duration::from_secs(5);
 /// What changed is published at most so often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 
@@ -166,7 +168,9 @@ impl Eye {
                 self.take(&one);
             }
             let probes = self.follow.as_ref().map_or(0, |f| f.traffic().probes) + self.direct_probes;
-            if published.elapsed() >= POLL || (probes != before && published.elapsed() >= PUBLISH_EVERY) {
+            if published.elapsed() >= PUBLISH_IDLE
+                || (probes != before && published.elapsed() >= PUBLISH_EVERY)
+            {
                 (published, before) = (Instant::now(), probes);
                 publish.send_replace(Arc::new(self.snapshot(direct)));
             }

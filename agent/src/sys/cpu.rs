@@ -1,6 +1,7 @@
 //! The machine's CPU time, as the first line of `/proc/stat` counts it (proc_stat(5)).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 /// Cumulative CPU time of the whole machine, in clock ticks (`USER_HZ`, 10 ms) summed over all CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,8 +29,11 @@ impl CpuTimes {
     /// # Errors
     /// When `/proc/stat` can't be read or doesn't look as documented.
     pub fn now() -> io::Result<Self> {
-        let text = std::fs::read_to_string("/proc/stat")?;
-        Self::parse(&text).ok_or_else(|| io::Error::other("/proc/stat has no cpu line"))
+        // The first line is all that is wanted of a file whose size the kernel doesn't tell.
+        let mut first = [0; 512];
+        let length = File::open("/proc/stat")?.read(&mut first)?;
+        Self::parse(&String::from_utf8_lossy(&first[..length]))
+            .ok_or_else(|| io::Error::other("/proc/stat has no cpu line"))
     }
 
     /// Reads the counters out of the text of `/proc/stat`.

@@ -1,8 +1,9 @@
 //! Bytes become lines. What is handed on are blocks of whole lines, so that a reader who wants one line in fifty
 //! can search the block instead of looking at each.
 
-/// How much is read at once: fits a core's second-level cache, and makes the system calls disappear.
-const BLOCK: usize = 256 << 10;
+/// How much is read at once: fits a core's second-level cache, makes the system calls disappear, and is
+/// little for a daemon to keep.
+const BLOCK: usize = 64 << 10;
 /// The longest line that comes out. nginx's header buffers allow far less (`large_client_header_buffers`).
 pub const MAX_LINE: usize = 1 << 20;
 
