@@ -24,9 +24,10 @@ check: deps
 
 # Ratios against the real peers in the same run; writes agent/BENCHMARKS.md.
 bench: deps
-	packaging/deps.sh stress stress-ng
+	packaging/deps.sh --optional stress stress-ng goaccess mawk chrt
 	cargo build --release --workspace
-	target/release/bench
+	target/release/bench > agent/BENCHMARKS.md.new
+	mv agent/BENCHMARKS.md.new agent/BENCHMARKS.md
 
 # The system packages that tests and demo need; nothing happens where they are there.
 deps:

@@ -18,6 +18,7 @@ package() {
         ip:*) echo iproute ;;
         systemd-nspawn:*) echo systemd-container ;;
         nft:*) echo nftables ;;
+        chrt:*) echo util-linux ;;
         shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
         *) echo "$1" ;;
     esac

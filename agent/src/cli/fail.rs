@@ -222,9 +222,9 @@ fn clear_countdown() {
 fn sentence(event: &Event) -> String {
     let mode = event.mode.name();
     let what = match &event.step {
-        Step::Armed { pid, secs_ms, lease_pid, .. } => {
+        Step::Armed { pid, duration_ms, lease_pid, .. } => {
             let on = pid.map_or(String::new(), |pid| format!(" on nginx {pid}"));
-            format!("armed      {mode}{on} for {} s; keeper {lease_pid} ends it", *secs_ms as f64 / 1e3)
+            format!("armed      {mode}{on} for {} s; keeper {lease_pid} ends it", *duration_ms as f64 / 1e3)
         }
         Step::Injected => format!("injected   {mode}"),
         Step::Effective { observed } => format!("effective  {observed}"),

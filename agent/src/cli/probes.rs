@@ -84,9 +84,9 @@ impl Args {
     /// # Errors
     /// Exit 2 for wrong settings, exit 3 where there is no log or it can't be read.
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
-        let settings = Settings::load(common, self.asked())?.probes;
+        let Settings { probes: settings, nginx, .. } = Settings::load(common, self.asked())?;
         let signals = Signals::block().context("cannot wait for signals")?;
-        let located = locate(&settings).map_err(|e| {
+        let located = locate(&settings, nginx.conf.as_deref()).map_err(|e| {
             let exit = if matches!(e, LocateError::Format(_)) { Exit::Usage } else { Exit::CannotTell };
             Failure::new(exit, e)
         })?;

@@ -53,7 +53,7 @@ pub enum Step {
         /// The master that will fail.
         pid: Option<i32>,
         /// How long.
-        secs_ms: u64,
+        duration_ms: u64,
         /// Who holds the lease.
         lease: &'static str,
         /// The keeper.

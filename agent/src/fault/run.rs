@@ -62,7 +62,7 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         &record,
         Step::Armed {
             pid: record.target.as_ref().map(|t| t.master.pid),
-            secs_ms: millis(request.lasts),
+            duration_ms: millis(request.lasts),
             lease: if unit::is_booted() { "timer" } else { "keeper" },
             lease_pid: keeper.pid(),
         },

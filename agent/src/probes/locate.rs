@@ -43,13 +43,13 @@ pub enum LocateError {
     },
 }
 
-/// Finds the log and its format.
+/// Finds the log and its format; `conf` is nginx's main configuration file, where it isn't in a usual place.
 ///
 /// # Errors
 /// When none is named and none exists, or its format can't be used.
-pub fn locate(settings: &Settings) -> Result<Located, LocateError> {
+pub fn locate(settings: &Settings, conf: Option<&Path>) -> Result<Located, LocateError> {
     // A configuration that can't be read or understood only means that we know less.
-    let conf = Conf::load_usual().ok().flatten();
+    let conf = conf.map_or_else(Conf::load_usual, |path| Conf::load(path, None).map(Some)).ok().flatten();
     let logs = conf.as_ref().map(Conf::access_logs).unwrap_or_default();
     let usual = || {
         let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|meta| meta.is_file());

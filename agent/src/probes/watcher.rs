@@ -109,15 +109,17 @@ impl Drop for Watcher {
     }
 }
 
-/// Starts watching. Where there is no log yet, it waits for one quietly and says so in the snapshot.
+/// Starts watching. Where there is no log yet, it waits for one quietly and says so in the snapshot. `conf` is nginx's
+/// main configuration file, where it isn't in a usual place.
 ///
 /// # Errors
 /// When no thread or descriptor can be had.
-pub fn start(settings: Settings, state_dir: &Path) -> std::io::Result<Watcher> {
+pub fn start(settings: Settings, conf: Option<PathBuf>, state_dir: &Path) -> std::io::Result<Watcher> {
     let wake = Arc::new(Wake::new()?);
     let (direct, seen) = Direct::new(Arc::clone(&wake));
     let mut eye = Eye {
         settings,
+        conf,
         state: state_dir.to_owned(),
         follow: None,
         written: None,
@@ -137,6 +139,7 @@ pub fn start(settings: Settings, state_dir: &Path) -> std::io::Result<Watcher> {
 /// All that the thread owns.
 struct Eye {
     settings: Settings,
+    conf: Option<PathBuf>,
     state: PathBuf,
     follow: Option<Follow>,
     written: Option<Checkpoint>,
@@ -191,7 +194,7 @@ impl Eye {
 
     /// Looks for a log; what was counted without one goes on being counted.
     fn search(&mut self) {
-        let located = match locate(&self.settings) {
+        let located = match locate(&self.settings, self.conf.as_deref()) {
             Ok(located) => located,
             Err(e) => {
                 self.trouble = Some(e.to_string());

@@ -100,8 +100,8 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let signals = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let nonce = Nonce::draw();
     stress::manners::sweep();
-    let watcher =
-        probes::watcher::start(inputs.probes, &inputs.state).map_err(system("watch the access log"))?;
+    let watcher = probes::watcher::start(inputs.probes, inputs.nginx.conf.clone(), &inputs.state)
+        .map_err(system("watch the access log"))?;
     let (board, mut report) = health::start(health::Inputs {
         settings: inputs.health,
         nginx: inputs.nginx,

@@ -11,6 +11,11 @@ type Room = (&'static str, fn() -> anyhow::Result<Vec<Table>>);
 const ROOMS: [Room; 4] =
     [("health", health::run), ("stress", stress::run), ("probes", probes::run), ("fault", fault::run)];
 
+/// What one must know to read the tables.
+const HEAD: &str = "# Benchmarks\n\n\
+    Written by `make bench`: the agent beside its peers, in the same run on the same machine. Ratios matter, absolute \
+    times are the machine's. A note below a table says when others kept the machine busy.\n";
+
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let word = args.next();
@@ -30,6 +35,9 @@ fn main() -> anyhow::Result<()> {
     let chosen = ROOMS.iter().filter(|(name, _)| word.as_deref().is_none_or(|word| word == *name));
     if chosen.clone().next().is_none() {
         bail!("no such room; one of: {}", ROOMS.map(|(name, _)| name).join(", "));
+    }
+    if word.is_none() {
+        writeln!(stdout, "{HEAD}")?;
     }
     for (_, measure) in chosen {
         for table in measure()? {

@@ -34,7 +34,7 @@ fn wait_for(watcher: &Watcher, yes: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot>
 fn a_log_that_appears_is_read_and_the_rhythm_published() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("access.log");
-    let watcher = start(settings(&log), dir.path()).unwrap();
+    let watcher = start(settings(&log), None, dir.path()).unwrap();
     let before = wait_for(&watcher, |s| s.log.is_some());
     assert_eq!((before.reading, before.reason), (false, Reason::NoLog));
     append(&log, (0..6).rev().map(|n| probe(n * 5)).collect::<String>().as_bytes());
@@ -49,7 +49,7 @@ fn a_restart_neither_loses_nor_doubles() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("access.log");
     append(&log, probe(20).repeat(3).as_bytes());
-    let first = start(settings(&log), dir.path()).unwrap();
+    let first = start(settings(&log), None, dir.path()).unwrap();
     wait_for(&first, |s| s.probes == 3);
     append(&log, b"10.0.0.1 - - [half of ");
     drop(first);
@@ -57,7 +57,7 @@ fn a_restart_neither_loses_nor_doubles() {
     append(&log, probe(10).as_bytes());
     std::fs::rename(&log, dir.path().join("access.log.1")).unwrap();
     append(&log, probe(0).as_bytes());
-    let second = start(settings(&log), dir.path()).unwrap();
+    let second = start(settings(&log), None, dir.path()).unwrap();
     let seen = wait_for(&second, |s| s.lines >= 3);
     assert_eq!((seen.lines, seen.probes, seen.gaps), (3, 2, 0));
 }
@@ -81,7 +81,7 @@ fn probes_at_our_own_listener_are_counted_and_never_block() {
 fn hostile_bytes_and_a_folder_for_a_log_change_nothing_but_the_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("access.log");
-    let watcher = start(settings(&log), dir.path()).unwrap();
+    let watcher = start(settings(&log), None, dir.path()).unwrap();
     let noise: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     append(&log, &noise);
     append(&log, b"\n\"\"\"ELB-HealthChecker/2.0\xff\"\n");
