@@ -65,7 +65,7 @@ fn a_restart_neither_loses_nor_doubles() {
 #[test]
 fn probes_at_our_own_listener_are_counted_and_never_block() {
     let dir = tempfile::tempdir().unwrap();
-    let watcher = start(settings(&dir.path().join("none.log")), dir.path()).unwrap();
+    let watcher = start(settings(&dir.path().join("none.log")), None, dir.path()).unwrap();
     let direct = watcher.direct();
     direct.seen("127.0.0.1".parse().unwrap(), "/health", 200); // nginx, proxying
     direct.seen("::ffff:10.0.0.5".parse().unwrap(), &"/long".repeat(100), 503);
