@@ -4,7 +4,6 @@
 //!
 //! - `main.rs`: parse, log, dispatch, turn the result into an exit code.
 //! - [`cli`]: one file a verb; flags, people's text, JSON Lines, exit codes.
-//! - [`config`]: loading settings and saying where a wrong one stands.
 //! - [`serve`]: the listeners, the serving thread, the daemon's life.
 //! - [`health`]: the verdict, sampled in the background.
 //! - [`fault`]: simulated failures and how each one ends.
@@ -12,6 +11,7 @@
 //! - [`identity`]: who this instance is, from its metadata service.
 //! - [`probes`]: the load balancer's probes in the access log, and whether they keep their rhythm.
 //! - [`stress`]: CPU load at a share that is asked for, and what CloudWatch will read.
+//! - [`config`]: loading settings and saying where a wrong one stands.
 //! - [`sys`]: clocks, `/proc`, trusted files, scheduling; the only room with `unsafe`.
 
 pub mod cli;

@@ -28,4 +28,4 @@ pub use error::FaultError;
 pub use keeper::{end_due, keep};
 pub use record::{Mode, Record};
 pub use recover::{Ended, reconcile, recover_now};
-pub use status::{Snapshot, snapshot};
+pub use status::Snapshot;

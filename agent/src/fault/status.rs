@@ -1,11 +1,10 @@
 //! The fault on record, for `status` and metrics.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::record::{Mode, Phase, Record, RecordError};
+use super::record::{Mode, Phase, Record};
 
 /// The fault of this machine, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,14 +24,6 @@ pub struct Snapshot {
     /// The master that fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-}
-
-/// The fault on record at `now` (since boot) in the boot `boot_id`.
-///
-/// # Errors
-/// When there is a record that can't be read, trusted or understood: never to be shown as "none".
-pub fn snapshot(state: &Path, now: Duration, boot_id: &str) -> Result<Option<Snapshot>, RecordError> {
-    Ok(Record::read(state)?.map(|record| Snapshot::of(&record, now, boot_id)))
 }
 
 impl Snapshot {
@@ -57,12 +48,9 @@ mod tests {
 
     #[test]
     fn a_fault_past_its_deadline_is_overdue_and_not_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(snapshot(dir.path(), Duration::ZERO, "b").unwrap(), None);
         let text = r#"{"mode":"stop","boot_id":"b","deadline_boottime_ms":5000,"by":"root"}"#;
         let record: Record = serde_json::from_str(text).unwrap();
-        record.write(dir.path()).unwrap();
-        let at = |secs, boot| snapshot(dir.path(), Duration::from_secs(secs), boot).unwrap().unwrap();
+        let at = |secs, boot| Snapshot::of(&record, Duration::from_secs(secs), boot);
         assert_eq!((at(2, "b").remaining_ms, at(2, "b").overdue), (3000, false));
         assert_eq!((at(5, "b").remaining_ms, at(5, "b").overdue), (0, true));
         assert!(at(2, "another boot").overdue);
