@@ -65,9 +65,10 @@ impl Asker {
                     self.flying.swap_remove(index);
                     self.due = now;
                 }
-                Step::Ended(outcome, kept) => {
-                    let started = self.flying.swap_remove(index).started();
-                    self.ended(&outcome, kept, if is_well { started } else { now }, is_well);
+                Step::Ended(outcome, keep) => {
+                    let attempt = self.flying.swap_remove(index);
+                    let since = if is_well { attempt.started() } else { now };
+                    self.ended(&outcome, keep.then(|| attempt.into_stream()), since, is_well);
                     learned.push(outcome);
                 }
             }

@@ -92,8 +92,8 @@ impl fmt::Display for Outcome {
 pub(super) enum Step {
     /// Nothing yet.
     Waits,
-    /// The end, and the connection where it can be kept.
-    Ended(Outcome, Option<TcpStream>),
+    /// The end, and whether the connection can be kept.
+    Ended(Outcome, bool),
     /// A kept connection was closed before it answered: that says nothing of nginx, a new one will.
     Stale,
 }
@@ -163,6 +163,11 @@ impl Attempt {
         self.started
     }
 
+    /// The connection, once the question has ended.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
@@ -177,21 +182,23 @@ impl Attempt {
         match self.advance(now) {
             Ok(Some(outcome)) => {
                 let keep = matches!(outcome, Outcome::Answered(..)) && keeps_open(&self.head);
-                Step::Ended(outcome, keep.then(|| self.stream.try_clone().ok()).flatten())
+                Step::Ended(outcome, keep)
             }
-            Ok(None) if now >= self.deadline => Step::Ended(Outcome::TimedOut(self.limit), None),
+            Ok(None) if now >= self.deadline => Step::Ended(Outcome::TimedOut(self.limit), false),
             Ok(None) => Step::Waits,
             Err(_) if self.kept && self.head.is_empty() => Step::Stale,
-            Err(e) => Step::Ended(Outcome::of(&e), None),
+            Err(e) => Step::Ended(Outcome::of(&e), false),
         }
     }
 
     fn advance(&mut self, now: Instant) -> io::Result<Option<Outcome>> {
         if self.head.capacity() == 0 {
             // Connected? SO_ERROR says how the connection attempt ended, a peer that it has.
-            sockopt::socket_error(&self.stream)?.map_err(io::Error::from)?;
-            if self.stream.peer_addr().is_err() {
-                return Ok(None);
+            if !self.kept {
+                sockopt::socket_error(&self.stream)?.map_err(io::Error::from)?;
+                if self.stream.peer_addr().is_err() {
+                    return Ok(None);
+                }
             }
             self.head.reserve(1024);
             match self.request.take() {

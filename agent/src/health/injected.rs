@@ -2,6 +2,7 @@
 //! every few seconds all the same, and read only when it changed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use crate::sys::clock;
 /// The folder may have been replaced behind the watch.
 const WATCH_AGAIN: Duration = Duration::from_secs(5);
 
+/// Device and inode.
+type FolderId = (u64, u64);
+
 /// The record as last read.
 #[derive(Debug)]
 pub(super) struct Injected {
@@ -23,7 +27,7 @@ pub(super) struct Injected {
     record: Option<Record>,
     error: Option<String>,
     boot_id: String,
-    watch: Option<OwnedFd>,
+    watch: Option<(OwnedFd, FolderId)>,
     watched_at: Instant,
 }
 
@@ -37,14 +41,14 @@ struct Stamp {
 impl Injected {
     pub(super) fn new(state: &Path) -> Self {
         let boot_id = clock::boot_id().unwrap_or_default();
-        let watch = watch(state);
+        let watch = folder_id(state).and_then(|folder| Some((watch(state)?, folder)));
         let watched_at = Instant::now();
         Self { state: state.to_owned(), seen: None, record: None, error: None, boot_id, watch, watched_at }
     }
 
     /// What to poll: readable when something in the folder changed.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(AsFd::as_fd)
+        self.watch.as_ref().map(|(fd, _)| fd.as_fd())
     }
 
     /// Whether to look though the kernel told nothing: the folder isn't there yet or may be another one by now, or
@@ -55,13 +59,15 @@ impl Injected {
 
     /// Looks at the file; says whether something changed.
     pub(super) fn look(&mut self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        if let Some(watch) = &self.watch {
+        if let Some((watch, _)) = &self.watch {
             while rustix::io::read(watch, &mut [0_u8; 4096]).is_ok_and(|n| n > 0) {}
         }
         if self.wants_a_look() {
-            self.watch = watch(&self.state);
             self.watched_at = Instant::now();
+            let folder = folder_id(&self.state);
+            if self.watch.as_ref().map(|(_, watched)| *watched) != folder {
+                self.watch = folder.and_then(|folder| Some((watch(&self.state)?, folder)));
+            }
         }
         let stamp = std::fs::symlink_metadata(Record::path(&self.state))
             .ok()
@@ -101,6 +107,10 @@ impl Injected {
         };
         Some((shown, since_boot + left))
     }
+}
+
+fn folder_id(folder: &Path) -> Option<FolderId> {
+    std::fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 fn watch(folder: &Path) -> Option<OwnedFd> {

@@ -54,6 +54,8 @@ fn health_says_503_with_retry_after_and_no_details() {
 fn head_is_answered_like_get_without_a_body() {
     let place = Place::new().unwrap();
     let daemon = Daemon::start(&place, &["--no-nginx"]).unwrap();
+    let known = || daemon.health().unwrap().header("x-instance-id") == Some("none");
+    assert!(world::place::wait_until(Duration::from_secs(5), known), "the answer doesn't change any more");
     let (get, head) = (ask(daemon.public, "GET", "/health"), ask(daemon.public, "HEAD", "/health"));
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), get.header("content-length"));
