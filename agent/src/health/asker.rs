@@ -13,7 +13,7 @@ use super::attempt::{Attempt, Nonce, Outcome, Step};
 use crate::nginx::target::Target;
 
 /// A kept connection says nothing of nginx taking new ones: that is tried this often.
-const NEW_CONNECTION: Duration = Duration::from_secs(10);
+const NEW_CONNECTION: Duration = Duration::from_secs(20);
 /// Without a kept connection to wake us, nginx is asked at least this often.
 const WITHOUT_TRIPWIRE: Duration = Duration::from_secs(1);
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::sys::cpu::{CpuShare, CpuTimes};
 
 /// How often.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(20);
 /// How late is no matter.
 const SLACK_NS: u64 = 1_000_000_000;
 /// What is looked at: the log, the state and most likely nginx's files are there.

@@ -177,7 +177,7 @@ fn checks_share_a_connection_and_try_a_new_one_now_and_then() {
     assert!(wait_until(SOON, || connections().iter().any(|(_, requests)| *requests >= 10)));
     let first = connections()[0].0.clone();
     let another = || connections().iter().any(|(c, requests)| *c != first && *requests >= 2);
-    assert!(wait_until(Duration::from_secs(20), another));
+    assert!(wait_until(Duration::from_secs(40), another));
 }
 
 /// A record as root writes it, for the faults that only `/health` shows.
