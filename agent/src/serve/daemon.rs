@@ -26,6 +26,9 @@ use crate::{identity, nginx, probes, stress};
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS: usize = 16;
 
+/// After so long the start is over: the log is found, the metadata service has answered or doesn't.
+const SETTLED: Duration = Duration::from_secs(3);
+
 /// All that the daemon needs to know.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -146,10 +149,14 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let _ = report.wait_for(|report| sampled(report) && board.is_fresh(Instant::now())).await;
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    memory::release_heap();
-    memory::release_code();
+    let settled = tokio::task::spawn_local(async {
+        tokio::time::sleep(SETTLED).await;
+        memory::release_heap();
+        memory::release_code();
+    });
     let ended_by = until_signal(signals, &board, inputs.serve.drain.0).await;
 
+    settled.abort();
     stop.send_replace(true);
     let _ = tokio::task::spawn_blocking(move || serving.join()).await;
     let _ = admin.await;
