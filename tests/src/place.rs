@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -75,6 +75,14 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// Waits until a connection to an address that was closed is refused: a child that another thread has just forked
+/// holds the listening socket until it executes its program, and what connects until then is reset.
+pub fn is_refused(addr: SocketAddr) -> bool {
+    wait_until(Duration::from_secs(10), || {
+        TcpStream::connect(addr).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+    })
 }
 
 /// Asks again every few milliseconds until `yes` or until `limit` has passed; says whether it became true. For what
