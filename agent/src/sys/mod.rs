@@ -4,6 +4,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod cpu;
+pub mod environ;
 pub mod file;
 pub mod held;
 pub mod memory;
