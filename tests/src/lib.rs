@@ -5,6 +5,8 @@ pub mod agent;
 pub mod alb;
 pub mod background;
 pub mod bench;
+pub mod cable;
+pub mod client;
 pub mod daemon;
 pub mod demo;
 pub mod http;
