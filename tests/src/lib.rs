@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cable;
 pub mod client;
 pub mod daemon;
+pub mod decoys;
 pub mod demo;
 pub mod http;
 pub mod imds;

@@ -12,6 +12,9 @@ use super::{LONG, World};
 /// Timers of the kernel, milliseconds in the events, requests under way.
 const MARGIN_MS: u64 = 100;
 
+/// Whether a request looks like the mode.
+type Class = fn(&Request) -> bool;
+
 /// When things happened, in milliseconds since boot.
 struct Times {
     armed: u64,
@@ -44,7 +47,7 @@ fn through(place: &Place, fail: std::process::Command, clients: Vec<Client>) -> 
 }
 
 /// Judges one client's requests by the class of errors that the mode makes.
-fn judge(what: &str, times: &Times, requests: &[Request], class: fn(&Request) -> bool) {
+fn judge(what: &str, times: &Times, requests: &[Request], class: Class) {
     let well = |r: &&Request| r.seen == Seen::Status(200);
     let calm = |r: &&Request| r.until_ms < times.armed || r.from_ms > times.recovered + MARGIN_MS;
     let wrong: Vec<_> = requests.iter().filter(calm).filter(|r| !well(r)).collect();
@@ -59,7 +62,7 @@ fn judge(what: &str, times: &Times, requests: &[Request], class: fn(&Request) ->
 }
 
 /// Does something for each mode, all at the same time.
-fn at_once<const N: usize>(modes: [(&str, fn(&Request) -> bool); N], test: fn(&str, fn(&Request) -> bool)) {
+fn at_once<const N: usize>(modes: [(&str, Class); N], test: fn(&str, Class)) {
     std::thread::scope(|scope| {
         for (mode, class) in modes {
             scope.spawn(move || test(mode, class));
@@ -74,8 +77,8 @@ fn clients(addr: std::net::SocketAddr, path: &str, network: Option<&Network>) ->
 #[test]
 fn a_stopped_a_crashed_and_a_hung_nginx_as_clients_see_them() {
     // A connection that was kept is cut once, by nginx's end.
-    let gone: fn(&Request) -> bool = |r| r.seen == Seen::Refused || r.reused && r.seen == Seen::Cut;
-    let hung: fn(&Request) -> bool = |r| r.seen == Seen::Silence;
+    let gone: Class = |r| r.seen == Seen::Refused || r.reused && r.seen == Seen::Cut;
+    let hung: Class = |r| r.seen == Seen::Silence;
     at_once([("stop --secs 3", gone), ("crash --secs 3", gone), ("hang --secs 5", hung)], |mode, class| {
         let world = World::new();
         let fail = world.fail(&format!("--mode {mode}"));
@@ -87,9 +90,9 @@ fn a_stopped_a_crashed_and_a_hung_nginx_as_clients_see_them() {
 
 #[test]
 fn dropped_rejected_and_failing_requests_as_clients_on_another_machine_see_them() {
-    let lost: fn(&Request) -> bool = |r| r.seen == Seen::Silence;
-    let reset: fn(&Request) -> bool = |r| r.seen == Seen::Refused || r.reused && r.seen == Seen::Cut;
-    let failed: fn(&Request) -> bool = |r| r.seen == Seen::Status(503) || r.reused && r.seen == Seen::Cut;
+    let lost: Class = |r| r.seen == Seen::Silence;
+    let reset: Class = |r| r.seen == Seen::Refused || r.reused && r.seen == Seen::Cut;
+    let failed: Class = |r| r.seen == Seen::Status(503) || r.reused && r.seen == Seen::Cut;
     at_once(
         [("drop --secs 5", lost), ("reject --secs 3", reset), ("error --secs 3", failed)],
         |mode, class| {
@@ -104,8 +107,8 @@ fn dropped_rejected_and_failing_requests_as_clients_on_another_machine_see_them(
 
 #[test]
 fn an_unhealthy_and_a_slow_target_serve_their_clients_all_the_same() {
-    let unhealthy: fn(&Request) -> bool = |r| r.seen == Seen::Status(503);
-    let slow: fn(&Request) -> bool = |r| r.seen == Seen::Silence;
+    let unhealthy: Class = |r| r.seen == Seen::Status(503);
+    let slow: Class = |r| r.seen == Seen::Silence;
     at_once([("unhealthy --secs 4", unhealthy), ("slow --secs 6 --delay 2s", slow)], |mode, class| {
         let world = World::new();
         let daemon = world.daemon();
