@@ -10,7 +10,7 @@ use crate::cli::recover::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::fault::event::{Event, Outcome, Step, Told, Why};
-use crate::fault::preflight::{Choose, Plan, Request, plan, warning};
+use crate::fault::preflight::{Choose, Plan, Request, plan};
 use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
 
 /// Longer than any health check of a load balancer that probes every 5 s waits.
@@ -55,7 +55,7 @@ pub(super) struct Fail {
     /// Return once the effect was seen; the keeper ends the fault, or `agent recover`
     #[arg(long)]
     detach: bool,
-    /// Allow up to 3600 seconds, and an nginx that something else may start again
+    /// Allow up to 3600 seconds, and a crash that a supervisor or systemd's Restart= undoes at once
     #[arg(long)]
     force: bool,
 }
@@ -63,14 +63,13 @@ pub(super) struct Fail {
 impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
-        let request =
-            Request { cadence: cadence(settings.serve.admin), ..self.request(settings.serve.listen)? };
+        let daemon = Daemon::ask(&settings);
+        let request = Request { cadence: daemon.cadence, ..self.request(daemon.listen)? };
         let mut out = Output::new(common.json);
         if self.dry_run {
-            if let Some(text) = warning(&request) {
-                out.note(&format!("agent: {text}"));
-            }
-            say_plan(&mut out, &request, &plan(&request).map_err(failure)?);
+            let plan = plan(&request).map_err(failure)?;
+            plan.notes.iter().for_each(|text| out.note(&format!("agent: {text}")));
+            say_plan(&mut out, &request, &plan);
             return Ok(Exit::Done);
         }
         let mut tell = |told| print(&mut out, &told);
@@ -130,11 +129,22 @@ impl Fail {
     }
 }
 
-/// How far apart the slowest node's probes are, as the daemon has seen them; nothing where there is no daemon.
-fn cadence(admin: SocketAddr) -> Option<Duration> {
-    let status = super::status::ask(admin).ok()?;
-    let nodes = status["probes"]["nodes"].as_array()?;
-    nodes.iter().filter_map(|node| node["interval_p50_ms"].as_u64()).max().map(Duration::from_millis)
+/// What the daemon of this machine knows that matters here; the settings where there is none.
+struct Daemon {
+    /// Where it serves `/health`, also where its command line says so.
+    listen: SocketAddr,
+    /// How far apart the slowest node's probes are.
+    cadence: Option<Duration>,
+}
+
+impl Daemon {
+    fn ask(settings: &Settings) -> Self {
+        let status = super::status::ask(settings.serve.admin).unwrap_or_default();
+        let listen = status["listener"]["address"].as_str().and_then(|addr| addr.parse().ok());
+        let nodes = status["probes"]["nodes"].as_array().into_iter().flatten();
+        let cadence = nodes.filter_map(|node| node["interval_p50_ms"].as_u64()).max();
+        Self { listen: listen.unwrap_or(settings.serve.listen), cadence: cadence.map(Duration::from_millis) }
+    }
 }
 
 fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
@@ -242,5 +252,7 @@ fn because(why: Why) -> &'static str {
         Why::NoEffect => "it had no effect",
         Why::Released => "its keeper was killed, and nginx runs on",
         Why::Reboot => "the machine was started again",
+        Why::Undone => "nginx answers: something else has started it again",
+        Why::Unkept => "its keeper is gone, and no other one can be had",
     }
 }
