@@ -62,7 +62,7 @@ impl Reason {
                 "the log's times are too coarse for so short an interval: log $msec \
                  (packaging/nginx/log_format.conf) or follow live"
             }
-            Self::TooFew => "too few probes so far: one proves nothing",
+            Self::TooFew => "too few probes so far: a node is judged from its third probe on",
             Self::NoLog => "there is no log yet",
         }
     }
@@ -140,7 +140,14 @@ fn reason(cadence: &Cadence, nodes: &[NodeReport], traffic: &Traffic, now_ms: i6
     if judged().any(|node| !node.on_time) {
         return Reason::OffRhythm;
     }
-    if judged().any(|node| node.state == NodeState::OnTime) { Reason::OnTime } else { Reason::TooFew }
+    // Of a node that has just come nothing is known yet; one that went away so soon has nothing to do with it.
+    let has_just_come =
+        |node: &NodeReport| node.state == NodeState::TooFew && now_ms - node.last_ms < silence_ms;
+    if judged().any(|node| node.state == NodeState::OnTime) && !nodes.iter().any(has_just_come) {
+        Reason::OnTime
+    } else {
+        Reason::TooFew
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +188,25 @@ mod tests {
         for (probes, traffic, now_ms, reason, answer) in cases {
             assert_eq!(verdict(probes, &traffic, now_ms), (reason, answer), "{traffic:?} at {now_ms}");
         }
+    }
+
+    #[test]
+    fn nothing_is_confirmed_while_a_node_has_too_few_probes() {
+        let mut cadence = cadence(6);
+        let other = "10.0.0.2".parse().unwrap();
+        let traffic = traffic(8, 0, 27_000, 0);
+        let reason = |cadence: &Cadence, now_ms| judge(cadence, &traffic, now_ms, true).reason;
+        for at_ms in [17_000, 22_000] {
+            cadence.observe(Beat { node: other, key: 0, at_ms, resolution_ms: 1, ok: true });
+            assert_eq!(reason(&cadence, 26_000), Reason::TooFew);
+        }
+        let mut gone = cadence.clone();
+        (6..10).for_each(|n| {
+            gone.observe(Beat { node: "10.0.0.1".parse().unwrap(), key: 0, at_ms: n * 5000, resolution_ms: 1, ok: true });
+        });
+        assert_eq!(reason(&gone, 46_000), Reason::OnTime, "it went away again");
+        cadence.observe(Beat { node: other, key: 0, at_ms: 27_000, resolution_ms: 1, ok: true });
+        assert_eq!(reason(&cadence, 27_500), Reason::OnTime);
     }
 
     #[test]

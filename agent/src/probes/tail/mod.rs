@@ -8,6 +8,7 @@ mod aside;
 mod checkpoint;
 mod follower;
 mod lines;
+mod quiet;
 mod siblings;
 pub mod wait;
 
@@ -22,6 +23,7 @@ pub use follower::open;
 pub use lines::MAX_LINE;
 
 use follower::{Ended, FileId, Follower, Place};
+use quiet::Quiet;
 use siblings::{Known, Sibling};
 
 /// How long a file that lost the log's name is followed after its last line, and how many of them.
@@ -113,6 +115,10 @@ pub struct Tail {
     /// After a restart, the file that was being read wasn't found whole.
     lost: bool,
     overlong: u64,
+    /// As it was when all had been read, while nothing has happened since.
+    quiet: Option<Quiet>,
+    /// Looks that found something to do.
+    looks: u64,
 }
 
 impl Tail {
@@ -129,6 +135,8 @@ impl Tail {
             not_before: None,
             lost: false,
             overlong: 0,
+            quiet: None,
+            looks: 0,
         }
     }
 
@@ -157,6 +165,18 @@ impl Tail {
     /// # Errors
     /// When there is a log that can't be read or is no regular file. What was being read before is read all the same.
     pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
+        if self.quiet.as_ref().is_some_and(|quiet| quiet.lasts(self)) {
+            self.retire();
+            return Ok(());
+        }
+        self.looks += 1;
+        let quiet = Quiet::of(self);
+        let looked = self.look_closely(sink);
+        self.quiet = quiet.filter(|quiet| looked.is_ok() && quiet.is_read(self));
+        looked
+    }
+
+    fn look_closely(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
         if std::mem::take(&mut self.lost) {
             sink(Event::Gap(Gap::Lost));
         }
@@ -177,6 +197,7 @@ impl Tail {
         // Asked and listed after the log was opened: what had its name in between is on the list.
         let renamed = self.known.names_changed(&self.path) || matches!(present, Present::New(..));
         let listed = if renamed { siblings::list(&self.path) } else { Vec::new() };
+        let as_before = !renamed && matches!(present, Present::Followed);
         match present {
             Present::New(file, id) => {
                 let adopted = self.adopt(file, id, &listed);
@@ -199,7 +220,9 @@ impl Tail {
             let last = self.generations.len() - 1;
             self.generations.splice(last..last, copies);
         }
-        self.read_all(sink);
+        if !as_before {
+            self.read_all(sink);
+        }
         // Only if the log still is what we follow: else the list has generations that the next look must read.
         if renamed && self.named && matches!(self.present(), Ok(Present::Followed)) {
             let mut beside = listed;
