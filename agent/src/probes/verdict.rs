@@ -202,7 +202,13 @@ mod tests {
         }
         let mut gone = cadence.clone();
         (6..10).for_each(|n| {
-            gone.observe(Beat { node: "10.0.0.1".parse().unwrap(), key: 0, at_ms: n * 5000, resolution_ms: 1, ok: true });
+            gone.observe(Beat {
+                node: "10.0.0.1".parse().unwrap(),
+                key: 0,
+                at_ms: n * 5000,
+                resolution_ms: 1,
+                ok: true,
+            });
         });
         assert_eq!(reason(&gone, 46_000), Reason::OnTime, "it went away again");
         cadence.observe(Beat { node: other, key: 0, at_ms: 27_000, resolution_ms: 1, ok: true });

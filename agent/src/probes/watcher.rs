@@ -23,8 +23,9 @@ use super::tail::{Checkpoint, Gap, Tail};
 use super::verdict::Reason;
 use direct::{Seen, Wake};
 
-/// How often the place in the log is written down, where it has changed.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// How often the place in the log is written down, where it has changed; besides at the end. Who is killed in between
+/// reads these lines again, and counts from zero anyway.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 /// How often a log is looked for where there is none.
 const SEARCH_EVERY: Duration = Duration::from_secs(5);
 /// The verdict also changes with the time that passes: it is published so often though nothing came.

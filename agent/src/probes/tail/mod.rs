@@ -117,8 +117,10 @@ pub struct Tail {
     overlong: u64,
     /// As it was when all had been read, while nothing has happened since.
     quiet: Option<Quiet>,
-    /// Looks that found something to do.
+    /// Looks that more than a glance was needed for.
     looks: u64,
+    /// How often there may have been other folders or files to watch since.
+    changes: u64,
 }
 
 impl Tail {
@@ -137,6 +139,7 @@ impl Tail {
             overlong: 0,
             quiet: None,
             looks: 0,
+            changes: 0,
         }
     }
 
@@ -166,7 +169,7 @@ impl Tail {
     /// When there is a log that can't be read or is no regular file. What was being read before is read all the same.
     pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
         if self.quiet.as_ref().is_some_and(|quiet| quiet.lasts(self)) {
-            self.retire();
+            self.changes += u64::from(self.retire());
             return Ok(());
         }
         self.looks += 1;
@@ -198,6 +201,7 @@ impl Tail {
         let renamed = self.known.names_changed(&self.path) || matches!(present, Present::New(..));
         let listed = if renamed { siblings::list(&self.path) } else { Vec::new() };
         let as_before = !renamed && matches!(present, Present::Followed);
+        let count = self.generations.len();
         match present {
             Present::New(file, id) => {
                 let adopted = self.adopt(file, id, &listed);
@@ -220,7 +224,8 @@ impl Tail {
             let last = self.generations.len() - 1;
             self.generations.splice(last..last, copies);
         }
-        if !as_before {
+        if !as_before || self.generations.len() != count {
+            self.changes += 1;
             self.read_all(sink);
         }
         // Only if the log still is what we follow: else the list has generations that the next look must read.
@@ -233,7 +238,7 @@ impl Tail {
             self.rotating = false;
             self.not_before = None;
         }
-        self.retire();
+        self.changes += u64::from(self.retire());
         Ok(())
     }
 
@@ -330,9 +335,10 @@ impl Tail {
         done.into_iter().for_each(|place| self.known.remember(place));
     }
 
-    /// Lets go of files that lost the log's name long ago, remembering how far they were read.
-    fn retire(&mut self) {
+    /// Lets go of files that lost the log's name long ago, remembering how far they were read; whether there was one.
+    fn retire(&mut self) -> bool {
         let keep_last = usize::from(self.named || self.generations.len() == 1);
+        let count = self.generations.len();
         let mut at = 0;
         while at + keep_last < self.generations.len() {
             let too_many = self.generations.len() > MAX_GENERATIONS;
@@ -347,6 +353,7 @@ impl Tail {
                 at += 1;
             }
         }
+        self.generations.len() != count
     }
 }
 

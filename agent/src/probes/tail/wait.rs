@@ -34,14 +34,14 @@ struct Watched {
 pub struct Waiter {
     inotify: Option<OwnedFd>,
     watched: Watched,
-    /// The tail's looks when the watches were put.
-    looks: Option<u64>,
+    /// The tail's changes when the watches were put.
+    changes: Option<u64>,
     last: Instant,
 }
 
 impl Default for Waiter {
     fn default() -> Self {
-        Self { inotify: None, watched: Watched::default(), looks: None, last: Instant::now() }
+        Self { inotify: None, watched: Watched::default(), changes: None, last: Instant::now() }
     }
 }
 
@@ -86,7 +86,7 @@ impl Waiter {
 
     /// Puts the watches where they are needed now; whether that changed anything.
     fn arm(&mut self, tail: &Tail) -> bool {
-        if self.looks.replace(tail.looks) == Some(tail.looks) {
+        if self.changes.replace(tail.changes) == Some(tail.changes) {
             return false;
         }
         let id = |path: &PathBuf| std::fs::metadata(path).ok().map(|meta| FileId::of(&meta));
