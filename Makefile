@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench check deps
+.PHONY: build demo test bench check deps fuzz
 
 build:
 	cargo build --release
@@ -15,6 +15,13 @@ test: check
 	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip
 	cargo build --workspace
 	cargo test --workspace
+	cargo run --package asg-agent --example fuzz -- 5
+
+# The parsers under random input, for longer: make fuzz SECS=600 SEED=7
+SECS = 60
+SEED = 4
+fuzz:
+	cargo run --profile fuzz --package asg-agent --example fuzz -- $(SECS) $(SEED)
 
 check: deps
 	cargo fmt --check
