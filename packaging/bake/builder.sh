@@ -85,7 +85,8 @@ step() {
         commands: ["set -eu", "umask 077", "mkdir -p /run/ami-bake",
             "echo \($script) | base64 -d | gzip -d >/run/ami-bake/instance.sh",
             "exec bash /run/ami-bake/instance.sh \($words)"]}' >"$SCRATCH/step"
-    say "on $INSTANCE: $1"
+    # Not the arguments of install: a signed URL is among them.
+    if [ "$1" = install ]; then say "on $INSTANCE: $1"; else say "on $INSTANCE: $*"; fi
     until_true "$INSTANCE to register with SSM" step_sent ||
         die "$INSTANCE takes no command over SSM: $(complaint)"
     id=$(pick .Command.CommandId)

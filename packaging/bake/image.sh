@@ -64,6 +64,7 @@ read_base() {
         [ "$(pick '.Images[0].RootDeviceType')" = ebs ] || die "the image $BASE has no EBS root volume"
         ROOT=$(pick '.Images[0].RootDeviceName')
         BASE_ARCH=$(pick '.Images[0].Architecture')
+        root_size
     fi
     [ "$BASE_ARCH" = "$ec2_arch" ] || die "the RPM is for $ARCH, $BASE is $BASE_ARCH"
     TYPE=$(opt instance-type)
@@ -71,6 +72,11 @@ read_base() {
         TYPE=t3.micro
         [ "$ARCH" = x86_64 ] || TYPE=t4g.micro
     fi
+}
+
+# The size of the root volume, out of what describe-images has just said.
+root_size() {
+    SIZE=$(pick --arg root "$ROOT" '.Images[0].BlockDeviceMappings[] | select(.DeviceName == $root) | .Ebs.VolumeSize')
 }
 
 # The name says all that went in: two runs with the same inputs make one image.
@@ -179,12 +185,13 @@ bake() {
     if asked instance-id; then
         make_image "$(opt instance-id)" "ami-bake-$RUN-source"
         source=$IMAGE
+        root_size
     fi
     hand_over_rpm
     call ec2 create-security-group --group-name "ami-bake-$RUN" --description "ami-bake: no ingress" \
         --vpc-id "$VPC" --tag-specifications "$(tags security-group "ami-bake-$RUN")"
     GROUP=$(pick .GroupId)
-    mapping="VolumeType=gp3,Encrypted=true,DeleteOnTermination=true"
+    mapping="VolumeType=gp3,Encrypted=true,DeleteOnTermination=true${SIZE:+,VolumeSize=$SIZE}"
     ! asked kms-key || mapping+=",KmsKeyId=$(opt kms-key)"
     launch builder "$source" --block-device-mappings "DeviceName=$ROOT,Ebs={$mapping}"
     builder=$INSTANCE

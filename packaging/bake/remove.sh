@@ -6,7 +6,7 @@ insist() {
     local tries=0
     until attempt "$@"; do
         # Gone already is as good; so is an image that was deregistered before.
-        grep -Eq 'NotFound|InvalidAMIID.Unavailable' "$SCRATCH/err" && return 0
+        grep -Eq 'NotFound|NoSuch|InvalidAMIID.Unavailable' "$SCRATCH/err" && return 0
         tries=$((tries + 1))
         [ "$tries" -lt 6 ] || return 1
         sleep "$POLL"
