@@ -6,6 +6,7 @@ mod alb;
 mod demo;
 mod fault;
 mod imds;
+mod packaging;
 mod probes;
 mod serve;
 mod stress;

@@ -1,6 +1,7 @@
 //! A machine with a real systemd: a container made from Debian packages, booted, rebooted and removed by the test.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,8 @@ use nix::unistd::Pid;
 use crate::agent;
 use crate::place::wait_until;
 
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,nginx-light,curl,iproute2,procps,nftables,sysvinit-utils";
+const PACKAGES: &str =
+    "systemd,systemd-sysv,dbus,nginx-light,curl,iproute2,procps,nftables,sysvinit-utils,rpm";
 /// Two containers at once would share the control groups that nspawn makes below ours.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -159,9 +161,11 @@ fn remove_groups(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// The root that machines are copied from, made when missing.
+/// The root that machines are copied from, made when missing or when other packages are wanted.
 fn base(cache: &Path) -> anyhow::Result<PathBuf> {
-    let base = cache.join("bookworm");
+    let mut wanted = DefaultHasher::new();
+    PACKAGES.hash(&mut wanted);
+    let base = cache.join(format!("bookworm-{:x}", wanted.finish()));
     if !base.join("usr/bin/systemctl").exists() {
         fs::create_dir_all(cache)?;
         let made = cache.join("bookworm.new");
