@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod alb;
+mod bake;
 mod demo;
 mod fault;
 mod imds;

@@ -19,7 +19,7 @@ fn target() -> &'static Path {
 }
 
 /// The package that `make rpm` has left, as `release`; `None`, with a word, where there is none to be had.
-fn package(release: &str) -> Option<PathBuf> {
+pub(crate) fn package(release: &str) -> Option<PathBuf> {
     if std::env::consts::ARCH != "x86_64" || !target().join("dist/x86_64/agent").exists() {
         skipped("there is no package: `make rpm` first");
         return None;
@@ -31,7 +31,7 @@ fn package(release: &str) -> Option<PathBuf> {
 }
 
 /// A machine without the agent, and with these packages in its root folder.
-fn machine(packages: &[PathBuf]) -> Option<Machine> {
+pub(crate) fn machine(packages: &[PathBuf]) -> Option<Machine> {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
     let machine = Machine::boot(&cache, |root| {
         std::fs::remove_file(root.join("usr/bin/agent"))?;
