@@ -224,7 +224,7 @@ image() {
     BUCKET=${BUCKET:-asg-agent-bake-$ACCOUNT-$region}
     OBJECT_KEY=ami-bake/$RUN/${RPM##*/}
     PROFILE=$(opt instance-profile)
-    PROFILE=${PROFILE:-asg-agent-bake}
+    PROFILE=${PROFILE:-asg-agent-bake-$region}
     read_base
     name_image
     find_image
