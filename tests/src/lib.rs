@@ -5,6 +5,7 @@ pub mod agent;
 pub mod alb;
 pub mod background;
 pub mod bench;
+pub mod cloud;
 pub mod daemon;
 pub mod demo;
 pub mod http;
