@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench check deps fuzz
+.PHONY: build demo test bench check deps dist rpm fuzz
 
 build:
 	cargo build --release
@@ -39,3 +39,13 @@ bench: deps
 # The system packages that tests and demo need; nothing happens where they are there.
 deps:
 	packaging/deps.sh nginx shellcheck curl
+
+# The binary for every Linux with glibc 2.17 or later, in target/dist: make dist ARCHS='x86_64 aarch64'
+ARCHS ?= x86_64
+dist: deps
+	packaging/dist.sh $(ARCHS)
+
+# Packages of that, in target/rpm.
+rpm: dist
+	packaging/deps.sh rpmbuild
+	rpm/build.sh $(ARCHS)

@@ -18,6 +18,9 @@ package() {
         ip:*) echo iproute ;;
         systemd-nspawn:*) echo systemd-container ;;
         nft:*) echo nftables ;;
+        rpmbuild:apt-get) echo rpm ;;
+        rpmbuild:*) echo rpm-build ;;
+        readelf:*) echo binutils ;;
         chrt:*) echo util-linux ;;
         shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
         *) echo "$1" ;;

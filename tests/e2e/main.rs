@@ -3,9 +3,11 @@
 #![allow(missing_docs)]
 
 mod alb;
+mod bake;
 mod demo;
 mod fault;
 mod imds;
+mod packaging;
 mod probes;
 mod serve;
 mod stress;

@@ -7,6 +7,7 @@ pub mod background;
 pub mod bench;
 pub mod cable;
 pub mod client;
+pub mod cloud;
 pub mod daemon;
 pub mod decoys;
 pub mod demo;

@@ -1,6 +1,7 @@
 //! A machine with a real systemd: a container made from Debian packages, booted, rebooted and removed by the test.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,8 @@ use nix::unistd::Pid;
 use crate::agent;
 use crate::place::wait_until;
 
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,nginx-light,curl,iproute2,procps,nftables,sysvinit-utils";
+const PACKAGES: &str =
+    "systemd,systemd-sysv,dbus,nginx-light,curl,iproute2,procps,nftables,sysvinit-utils,rpm";
 /// Two containers at once would share the control groups that nspawn makes below ours.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -119,13 +121,34 @@ impl Machine {
     /// # Errors
     /// When it doesn't come up again.
     pub fn reboot(&mut self) -> anyhow::Result<()> {
-        let _ = self.sh("systemctl --no-block reboot");
+        self.goes_down("systemctl --no-block reboot")?;
+        self.start()
+    }
+
+    /// Shuts it down, as `poweroff` in it does: every unit is stopped in its order. Its files stay.
+    ///
+    /// # Errors
+    /// When it doesn't go down.
+    pub fn power_off(&mut self) -> anyhow::Result<()> {
+        self.goes_down("systemctl --no-block poweroff")
+    }
+
+    /// Boots it again after [`power_off`](Self::power_off).
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn power_on(&mut self) -> anyhow::Result<()> {
+        self.start()
+    }
+
+    fn goes_down(&mut self, by: &str) -> anyhow::Result<()> {
+        let _ = self.sh(by);
         let mut nspawn = self.nspawn.take().context("it isn't running")?;
         if !wait_until(Duration::from_secs(60), || !matches!(nspawn.try_wait(), Ok(None))) {
             self.nspawn = Some(nspawn);
             bail!("the machine does not go down");
         }
-        self.start()
+        Ok(())
     }
 }
 
@@ -159,9 +182,11 @@ fn remove_groups(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-/// The root that machines are copied from, made when missing.
+/// The root that machines are copied from, made when missing or when other packages are wanted.
 fn base(cache: &Path) -> anyhow::Result<PathBuf> {
-    let base = cache.join("bookworm");
+    let mut wanted = DefaultHasher::new();
+    PACKAGES.hash(&mut wanted);
+    let base = cache.join(format!("bookworm-{:x}", wanted.finish()));
     if !base.join("usr/bin/systemctl").exists() {
         fs::create_dir_all(cache)?;
         let made = cache.join("bookworm.new");

@@ -30,8 +30,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// In a folder of its own: the daemon may run as a user that owns this one, while the state folder, which has the
+    /// fault record, is root's alone.
     fn file(state: &Path) -> PathBuf {
-        state.join("probes.json")
+        state.join("serve").join("probes.json")
     }
 
     /// Reads the checkpoint in the state folder, if it is one of this log.
@@ -44,12 +46,12 @@ impl Checkpoint {
         Ok(Some(checkpoint).filter(|c| c.path == log))
     }
 
-    /// Writes it to the state folder, which is made when missing.
+    /// Writes it below the state folder, which is made when missing.
     ///
     /// # Errors
     /// When the folder can't be written.
     pub fn write(&self, state: &Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(state)?;
+        std::fs::create_dir_all(state.join("serve"))?;
         file::replace(&Self::file(state), &serde_json::to_vec(self)?, 0o600)
     }
 

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# What is promised of that which is shipped, checked on the finished thing; each promise is printed with what was found.
+#     gates.sh binary FILE ARCH GLIBC
+#     gates.sh rpm FILE
+set -euo pipefail
+failed=0
+
+gate() { # NAME FOUND EXPECTED
+    if [ "$2" = "$3" ]; then
+        printf '  ok   %-12s %s\n' "$1" "$2"
+    else
+        printf '  FAIL %-12s %s, expected %s\n' "$1" "$2" "$3" >&2
+        failed=1
+    fi
+}
+
+# Anything beside glibc itself would be missing on somebody's machine.
+binary() { # FILE ARCH GLIBC
+    local header dynamic segments highest limit=$((5 << 20)) size machine
+    header=$(LC_ALL=C readelf -hW "$1")
+    dynamic=$(LC_ALL=C readelf -dW "$1")
+    segments=$(LC_ALL=C readelf -lW "$1")
+    machine=$(sed -n 's/^ *Machine: *//p' <<<"$header")
+    case $2 in
+        x86_64) gate machine "$machine" "Advanced Micro Devices X86-64" ;;
+        *) gate machine "$machine" AArch64 ;;
+    esac
+    highest=$(LC_ALL=C readelf -VW "$1" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+    if [ "$(printf '%s\n' "${highest#GLIBC_}" "$3" | sort -V | tail -n 1)" = "$3" ]; then
+        gate glibc "$highest" "$highest"
+    else
+        gate glibc "$highest" "GLIBC_$3"
+    fi
+    gate pie "$(grep -c 'Flags:.* PIE' <<<"$dynamic")" 1
+    gate relro "$(grep -c GNU_RELRO <<<"$segments") $(grep -c 'Flags: .*NOW' <<<"$dynamic")" "1 1"
+    gate stack "$(sed -n 's/^ *GNU_STACK .* \(R[W ][E ]\) .*/\1/p' <<<"$segments" | tr -d ' ')" RW
+    gate libraries "$(sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' <<<"$dynamic" |
+        grep -vxE 'lib(c|m|dl|rt|pthread)\.so\.[0-9]+|ld-linux-(x86-64|aarch64)\.so\.[0-9]+' | xargs)" ""
+    gate paths "$(grep -caE '/(home|root)/[^/]+/' "$1" || true)" 0
+    size=$(stat -c %s "$1")
+    gate size "$size" "$((size <= limit ? size : limit))"
+}
+
+# Amazon Linux 2 has rpm 4.11: it reads no newer payload and knows no newer requirement.
+rpm_file() { # FILE
+    gate rpmlib "$(rpm -qp --requires "$1" | sed -n 's/^rpmlib(\([A-Za-z]*\)).*/\1/p' | sort | xargs)" \
+        "CompressedFileNames FileDigests PayloadFilesHavePrefix PayloadIsXz"
+    gate payload "$(rpm -qp --qf '%{PAYLOADCOMPRESSOR} %{FILEDIGESTALGO}' "$1")" "xz 8"
+    gate digests "$(rpm -Kv --nosignature "$1" | grep -ci 'digest: NOTFOUND\|: BAD' || true)" 0
+    gate host "$(rpm -qp --qf '%{BUILDHOST}' "$1")" localhost
+}
+
+kind=$1
+shift
+echo "Gates of ${1##*/}:"
+case $kind in
+    binary) binary "$@" ;;
+    rpm) rpm_file "$@" ;;
+    *) echo "gates.sh: unknown: $kind" >&2 && exit 2 ;;
+esac
+exit "$failed"
