@@ -4,6 +4,7 @@
 
 mod alb;
 mod demo;
+mod drill;
 mod fault;
 mod imds;
 mod probes;

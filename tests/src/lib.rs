@@ -7,6 +7,7 @@ pub mod background;
 pub mod bench;
 pub mod daemon;
 pub mod demo;
+pub mod fleet;
 pub mod http;
 pub mod imds;
 pub mod machine;

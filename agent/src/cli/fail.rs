@@ -33,31 +33,31 @@ const DELAY: Span = Span::millis(10_000);
 pub(super) struct Fail {
     /// How nginx fails
     #[arg(long, value_enum)]
-    mode: Mode,
+    pub(super) mode: Mode,
     /// How long: at most 300, with --force 3600
     #[arg(long, value_name = "D", default_value = "60", value_parser = parse_span)]
-    secs: Span,
+    pub(super) secs: Span,
     /// The nginx with this configuration, where several run
     #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid")]
-    conf: Option<PathBuf>,
+    pub(super) conf: Option<PathBuf>,
     /// The nginx with this master process, where several run
     #[arg(long, value_name = "PID")]
-    pid: Option<i32>,
+    pub(super) pid: Option<i32>,
     /// slow: how late /health answers [default: 10s]
     #[arg(long, value_name = "D", value_parser = parse_span)]
-    delay: Option<Span>,
+    pub(super) delay: Option<Span>,
     /// error: what requests are answered, 400 to 599 [default: 503]
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
-    status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Only say what would be done
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Return once the effect was seen; the keeper ends the fault, or `agent recover`
     #[arg(long)]
-    detach: bool,
+    pub(super) detach: bool,
     /// Allow up to 3600 seconds, and an nginx that something else may start again
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 impl Fail {
@@ -89,7 +89,11 @@ impl Fail {
         })
     }
 
-    fn request(&self, listen: SocketAddr) -> Result<Request, Failure> {
+    /// The fault that is asked for.
+    ///
+    /// # Errors
+    /// Exit 2 for flags that make no sense together.
+    pub(super) fn request(&self, listen: SocketAddr) -> Result<Request, Failure> {
         let usage = |message: String| Failure::new(Exit::Usage, anyhow::anyhow!(message));
         let Span(lasts) = self.secs;
         if lasts < Duration::from_secs(1) || lasts > MAX_FORCED {
@@ -131,7 +135,7 @@ impl Fail {
 }
 
 /// How far apart the slowest node's probes are, as the daemon has seen them; nothing where there is no daemon.
-fn cadence(admin: SocketAddr) -> Option<Duration> {
+pub(super) fn cadence(admin: SocketAddr) -> Option<Duration> {
     let status = super::status::ask(admin).ok()?;
     let nodes = status["probes"]["nodes"].as_array()?;
     nodes.iter().filter_map(|node| node["interval_p50_ms"].as_u64()).max().map(Duration::from_millis)
@@ -219,7 +223,7 @@ fn clear_countdown() {
     }
 }
 
-fn sentence(event: &Event) -> String {
+pub(super) fn sentence(event: &Event) -> String {
     let mode = event.mode.name();
     let what = match &event.step {
         Step::Armed { pid, duration_ms, lease_pid, .. } => {
