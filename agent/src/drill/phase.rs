@@ -39,7 +39,7 @@ impl Phase {
 /// What happened when, since the start of the measurement.
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
-    phases: Vec<(Phase, Duration)>,
+    pub(super) phases: Vec<(Phase, Duration)>,
     /// The fault is on record; it begins between here and `effective`.
     pub armed: Option<Duration>,
     /// nginx, or `/health`, was seen to fail.

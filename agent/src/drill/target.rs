@@ -59,10 +59,10 @@ impl Target {
             return Err(malformed());
         }
         let usual = if tls { 443 } else { 80 };
-        let port = match (authority.port_u16(), authority.port()) {
-            (Some(port), _) => port,
-            (None, None) => usual,
-            (None, Some(_)) => return Err(malformed()),
+        let port = match authority.as_str().strip_prefix(authority.host()).filter(|rest| !rest.is_empty()) {
+            None => usual,
+            // What is no port, or none that exists, is no URL.
+            Some(_) => authority.port_u16().ok_or_else(malformed)?,
         };
         let header = host.unwrap_or(authority.as_str());
         let path = uri.path_and_query().map_or("/", |path| path.as_str());

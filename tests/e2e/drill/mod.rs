@@ -1,6 +1,8 @@
 //! Drills through the simulated load balancer, and through a real one.
 
+mod early;
 mod failover;
+mod page;
 
 use std::process::Command;
 use std::time::Duration;
