@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod daemon;
 pub mod decoys;
 pub mod demo;
+pub mod fleet;
 pub mod http;
 pub mod imds;
 pub mod machine;

@@ -33,38 +33,37 @@ const DELAY: Span = Span::millis(10_000);
 pub(super) struct Fail {
     /// How nginx fails
     #[arg(long, value_enum)]
-    mode: Mode,
+    pub(super) mode: Mode,
     /// How long: at most 300, with --force 3600
     #[arg(long, value_name = "D", default_value = "60", value_parser = parse_span)]
-    secs: Span,
+    pub(super) secs: Span,
     /// The nginx with this configuration, where several run
     #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid")]
-    conf: Option<PathBuf>,
+    pub(super) conf: Option<PathBuf>,
     /// The nginx with this master process, where several run
     #[arg(long, value_name = "PID")]
-    pid: Option<i32>,
+    pub(super) pid: Option<i32>,
     /// slow: how late /health answers [default: 10s]
     #[arg(long, value_name = "D", value_parser = parse_span)]
-    delay: Option<Span>,
+    pub(super) delay: Option<Span>,
     /// error: what requests are answered, 400 to 599 [default: 503]
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
-    status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Only say what would be done
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Return once the effect was seen; the keeper ends the fault, or `agent recover`
     #[arg(long)]
-    detach: bool,
+    pub(super) detach: bool,
     /// Allow up to 3600 seconds, and a crash that a supervisor or systemd's Restart= undoes at once
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
-        let daemon = Daemon::ask(&settings);
-        let request = Request { cadence: daemon.cadence, ..self.request(daemon.listen)? };
+        let request = self.request(&settings)?;
         let mut out = Output::new(common.json);
         if self.dry_run {
             let plan = plan(&request).map_err(failure)?;
@@ -88,7 +87,11 @@ impl Fail {
         })
     }
 
-    fn request(&self, listen: SocketAddr) -> Result<Request, Failure> {
+    /// The fault that is asked for, with what the daemon knows.
+    ///
+    /// # Errors
+    /// Exit 2 for flags that make no sense together.
+    pub(super) fn request(&self, settings: &Settings) -> Result<Request, Failure> {
         let usage = |message: String| Failure::new(Exit::Usage, anyhow::anyhow!(message));
         let Span(lasts) = self.secs;
         if lasts < Duration::from_secs(1) || lasts > MAX_FORCED {
@@ -115,14 +118,15 @@ impl Fail {
                 self.mode.name()
             )));
         }
+        let daemon = Daemon::ask(settings);
         Ok(Request {
             mode: self.mode,
             lasts,
             delay: (self.mode == Mode::Slow).then(|| self.delay.unwrap_or(DELAY).0),
             status: (self.mode == Mode::Error).then(|| self.status.unwrap_or(503)),
-            health: crate::nginx::conf::on_this_machine(listen),
+            health: crate::nginx::conf::on_this_machine(daemon.listen),
             choose,
-            cadence: None,
+            cadence: daemon.cadence,
             force: self.force,
             by: history::who(|name| std::env::var(name).ok()),
         })
@@ -229,7 +233,7 @@ fn clear_countdown() {
     }
 }
 
-fn sentence(event: &Event) -> String {
+pub(super) fn sentence(event: &Event) -> String {
     let mode = event.mode.name();
     let what = match &event.step {
         Step::Armed { pid, duration_ms, lease_pid, .. } => {

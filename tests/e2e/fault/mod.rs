@@ -119,7 +119,7 @@ impl World {
 
 /// Says that a test can't be done here, and why.
 #[allow(clippy::print_stderr)] // the harness shows it with --nocapture; a test has no other voice
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 
