@@ -40,9 +40,11 @@ bench: deps
 deps:
 	packaging/deps.sh nginx shellcheck curl
 
-# The binary for every Linux with glibc 2.17 or later, in target/dist: make dist ARCHS='x86_64 aarch64'
-ARCHS ?= x86_64
-dist: deps
+# The binary for every Linux with glibc 2.17 or later, in target/dist: make dist ARCHS=x86_64
+ARCHS ?= x86_64 aarch64
+dist:
+	packaging/deps.sh curl readelf
+	packaging/deps.sh --optional $(if $(filter aarch64,$(ARCHS)),qemu-aarch64-static aarch64-glibc)
 	packaging/dist.sh $(ARCHS)
 
 # Packages of that, in target/rpm.
