@@ -149,17 +149,18 @@ fn one(mode: &str, whom: Whom, instant: Duration) -> anyhow::Result<u64> {
 }
 
 /// Where a fault is made.
+#[allow(clippy::large_enum_variant)] // there are eight of them at a time
 enum Stage {
     /// nginx on this machine, and the daemon where `/health` is what fails.
     Here { daemon: Option<Daemon>, nginx: Nginx, place: Place },
     /// nginx behind a cable, where packets are what fails.
-    There(Box<Cable>),
+    There(Cable),
 }
 
 impl Stage {
     fn new(mode: &str) -> anyhow::Result<Self> {
         if PACKETS.contains(&mode) {
-            return Ok(Self::There(Box::new(Cable::new()?.context("no namespaces or no nft here")?)));
+            return Ok(Self::There(Cable::new()?.context("no namespaces or no nft here")?));
         }
         let place = Place::new()?;
         let nginx = Nginx::start(&place, "", "location / { return 200; }")?;
