@@ -12,6 +12,7 @@ demo: deps
 
 # Everything that the gate runs.
 test: check
+	packaging/deps.sh jq
 	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip
 	cargo build --workspace
 	cargo test --workspace

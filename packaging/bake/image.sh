@@ -176,7 +176,7 @@ make_image() {
     say "making the image $name of $instance"
     call ec2 create-image --instance-id "$instance" --name "$name" --description "ami-bake $RUN from $BASE" \
         --tag-specifications "$(tags image "$name" "$@")" "$(tags snapshot "$name" "$@")"
-    IMAGE=$(pick .ImageId)
+    field IMAGE ImageId
     until_true "the image $IMAGE" image_is_available "$IMAGE" || die "the image $IMAGE: $(complaint)"
 }
 
@@ -190,7 +190,7 @@ bake() {
     hand_over_rpm
     call ec2 create-security-group --group-name "ami-bake-$RUN" --description "ami-bake: no ingress" \
         --vpc-id "$VPC" --tag-specifications "$(tags security-group "ami-bake-$RUN")"
-    GROUP=$(pick .GroupId)
+    field GROUP GroupId
     mapping="VolumeType=gp3,Encrypted=true,DeleteOnTermination=true${SIZE:+,VolumeSize=$SIZE}"
     ! asked kms-key || mapping+=",KmsKeyId=$(opt kms-key)"
     launch builder "$source" --block-device-mappings "DeviceName=$ROOT,Ebs={$mapping}"
@@ -218,7 +218,7 @@ image() {
     ! asked rpm-key || [ -r "$(opt rpm-key)" ] || wrong "there is no file $(opt rpm-key)"
     read_rpm
     call sts get-caller-identity
-    ACCOUNT=$(pick .Account)
+    field ACCOUNT Account
     local region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
     BUCKET=$(opt bucket)
     BUCKET=${BUCKET:-asg-agent-bake-$ACCOUNT-$region}

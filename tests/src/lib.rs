@@ -11,5 +11,6 @@ pub mod demo;
 pub mod http;
 pub mod imds;
 pub mod machine;
+pub mod moto;
 pub mod nginx;
 pub mod place;

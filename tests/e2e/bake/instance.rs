@@ -87,5 +87,10 @@ fn an_instance_becomes_an_image_that_boots_as_a_machine_of_its_own() {
 
     machine.power_on().unwrap();
     let (code, text) = bake(&machine, "verify --booted");
-    assert_eq!(code, Some(0), "{text}\nbefore: {before}\n{}", machine.says("journalctl -b --no-pager -n 80").unwrap());
+    assert_eq!(
+        code,
+        Some(0),
+        "{text}\nbefore: {before}\n{}",
+        machine.says("journalctl -b --no-pager -n 80").unwrap()
+    );
 }

@@ -22,14 +22,20 @@ fn an_image_is_made_tested_and_published_and_nothing_else_is_left() {
     assert_eq!((&made["imds"], &made["from"]), (&json!("v2.0"), &json!("stopped")));
     let snapshot = made["snapshot"].as_str().unwrap();
     let tag = &after["snapshots"][snapshot]["tags"]["ami-bake:run"];
-    assert!(tag.is_string() && made["tags"]["ami-bake:run"] == *tag && made["tags"]["ami-bake:tested"] == *tag);
+    assert!(
+        tag.is_string() && made["tags"]["ami-bake:run"] == *tag && made["tags"]["ami-bake:tested"] == *tag
+    );
     let template = &after["templates"]["lt-web"];
     assert_eq!(template["default"], 2);
-    assert_eq!(template["versions"][0], before["templates"]["lt-web"]["versions"][0], "the one before is kept");
+    assert_eq!(
+        template["versions"][0], before["templates"]["lt-web"]["versions"][0],
+        "the one before is kept"
+    );
     assert_eq!(template["versions"][1]["image"], image);
     assert_eq!(after["refreshes"][0]["Status"], "InProgress");
 
-    let verbs: Vec<_> = after["steps"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().trim()).collect();
+    let verbs: Vec<_> =
+        after["steps"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().trim()).collect();
     assert!(verbs[0].starts_with("install --rpm-url https"), "{verbs:?}");
     assert_eq!(verbs[1..], ["verify", "clean", "clean --check", "verify --booted"]);
 
@@ -37,7 +43,10 @@ fn an_image_is_made_tested_and_published_and_nothing_else_is_left() {
     let launches: Vec<_> = calls.iter().filter(|call| call.starts_with("ec2 run-instances")).collect();
     assert_eq!(launches.len(), 2);
     for launch in launches {
-        assert!(launch.contains("HttpTokens=required") && launch.contains("shutdown-behavior terminate"), "{launch}");
+        assert!(
+            launch.contains("HttpTokens=required") && launch.contains("shutdown-behavior terminate"),
+            "{launch}"
+        );
         assert!(launch.contains("Key=ami-bake:run") && !launch.contains("--key-name"), "{launch}");
     }
     assert!(calls.iter().any(|call| call.contains("VolumeType=gp3,Encrypted=true")));
@@ -53,7 +62,11 @@ fn the_same_inputs_make_no_second_image() {
     let before = world.holdings();
     let second = world.image("--launch-template web", None).done();
     assert_eq!(second.stdout, first.stdout);
-    assert!(second.stderr.contains("nothing to bake") && second.stderr.contains("names"), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("nothing to bake") && second.stderr.contains("names"),
+        "{}",
+        second.stderr
+    );
     assert_eq!(world.holdings(), before);
     // Another RPM is another image.
     std::fs::write(world.rpm(), [super::lead(), vec![1]].concat()).unwrap();
