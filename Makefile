@@ -13,7 +13,7 @@ demo: deps
 # Everything that the gate runs.
 test: check
 	packaging/deps.sh jq
-	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip
+	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip packer
 	cargo build --workspace
 	cargo test --workspace
 

@@ -227,7 +227,7 @@ verify() {
     expect "agent recover brings it back" recovers
     expect "and /health says 200 through nginx" soon 30 through_nginx
     pid=$(main_pid)
-    systemctl kill --signal=KILL asg-agent.service
+    systemctl kill --kill-who=main --signal=KILL asg-agent.service
     expect "asg-agent.service comes back when it is killed" soon 30 other_pid "$pid"
     expect "and /health says 200" soon 30 status_is 200 "$HEALTH"
     expect "no unit has failed" no_failed_units

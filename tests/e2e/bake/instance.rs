@@ -45,7 +45,7 @@ fn sha256(file: &Path) -> String {
 fn an_instance_becomes_an_image_that_boots_as_a_machine_of_its_own() {
     let Some(rpm) = package("1") else { return };
     let name = rpm.file_name().unwrap().to_str().unwrap().to_owned();
-    let Some(mut machine) = machine(&[rpm.clone()]) else { return };
+    let Some(mut machine) = machine(std::slice::from_ref(&rpm)) else { return };
     fs::copy(SCRIPT, machine.root().join("opt/instance.sh")).unwrap();
     let output = machine.sh(LITTER).unwrap();
     assert!(output.status.success(), "{}", said(&output));

@@ -3,6 +3,7 @@
 mod documents;
 mod failures;
 mod instance;
+mod packer;
 mod publish;
 mod story;
 
