@@ -236,8 +236,9 @@ verify() {
 
 # ---- clean
 
-# What must not be in an image (EC2 guide, "building shared AMIs"; Image Builder, "security best practices"): a name, when
-# it can be removed (now, or only as the instance shuts down, because what runs until then writes it), and the globs.
+# What must not be in an image (EC2 guide, "building shared AMIs"; Image Builder, "security best practices"): a name, when it
+# is removed, and the globs. again: now, and once more as the instance shuts down, because what runs until then writes
+# it. last: only then, because what runs until then needs it.
 items() {
     cat <<'ITEMS'
 ssh host keys|now|/etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
@@ -245,12 +246,12 @@ authorized keys|now|~/.ssh/authorized_keys*
 private keys and credentials|now|~/.ssh/id_* ~/.aws ~/.docker/config.json ~/.netrc ~/.git-credentials ~/.gnupg/private-keys-v1.d
 histories|now|~/.*_history ~/.*history ~/.lesshst ~/.viminfo ~/.ssh/known_hosts* ~/.wget-hsts ~/.sudo_as_admin_successful
 cloud-init's state|now|/var/lib/cloud/*
-logs|shutdown|/var/log/*
-random seeds|shutdown|/var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed /var/lib/random-seed
-DHCP leases|shutdown|/var/lib/dhclient/* /var/lib/dhcp/*.lease* /var/lib/dhcpcd/*.lease /var/lib/NetworkManager/*lease* /var/lib/NetworkManager/secret_key /var/lib/NetworkManager/timestamps
+logs|again|/var/log/*
+random seeds|again|/var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed /var/lib/random-seed
+DHCP leases|again|/var/lib/dhclient/* /var/lib/dhcp/*.lease* /var/lib/dhcpcd/*.lease /var/lib/NetworkManager/*lease* /var/lib/NetworkManager/secret_key /var/lib/NetworkManager/timestamps
 package caches|now|/var/cache/dnf/* /var/cache/yum/* /var/cache/apt/archives/*.deb
-Systems Manager's state|shutdown|/var/lib/amazon/ssm/*
-the agent's state|shutdown|/var/lib/asg-agent/*.json /var/lib/asg-agent/serve/* /run/asg-agent/*
+Systems Manager's state|last|/var/lib/amazon/ssm/*
+the agent's state|again|/var/lib/asg-agent/*.json /var/lib/asg-agent/serve/* /run/asg-agent/*
 mail and temporary files|now|/var/mail/* /var/spool/mail/* /tmp/* /var/tmp/*
 the installer's memory of sudo|now|/var/db/sudo/lectured/* /var/lib/sudo/lectured/* /run/sudo/ts/*
 ITEMS
@@ -284,11 +285,11 @@ below() {
     done <<<"$(compgen -G "$1" || true)"
 }
 
-# Removes the items of a time: now, shutdown, or all.
+# Removes the items, those of the last minute only where that has come: yes or no.
 remove_items() {
     local name when globs path
     while IFS='|' read -r name when globs; do
-        [ "$1" = all ] || [ "$1" = "$when" ] || continue
+        [ "$1" = yes ] || [ "$when" != last ] || continue
         while IFS= read -r path; do
             [ -z "$path" ] || rm -f -- "$path"
         done <<<"$(matches "$globs")"
@@ -308,6 +309,7 @@ Description=Remove what must not be in an image, once everything else has ended
 DefaultDependencies=no
 Conflicts=shutdown.target
 Before=shutdown.target asg-agent.service nginx.service amazon-ssm-agent.service rsyslog.service auditd.service
+Before=snap.amazon-ssm-agent.amazon-ssm-agent.service
 Before=cloud-final.service chronyd.service systemd-random-seed.service systemd-update-utmp.service
 Before=NetworkManager.service systemd-networkd.service dhclient.service networking.service
 RequiresMountsFor=/var/log /var/lib /root /home /tmp
@@ -323,7 +325,7 @@ UNIT
 
 clean() {
     if [ "$LAST" = yes ]; then
-        remove_items all
+        remove_items yes
         sync
         return
     fi
@@ -340,7 +342,7 @@ clean() {
             # The journal goes to /run from here on (systemd 243; before, Amazon Linux keeps it there anyway).
             journalctl --relinquish-var 2>/dev/null || true
         fi
-        remove_items all
+        if offline; then remove_items yes; else remove_items no; fi
         sync
     fi
     prove
@@ -353,7 +355,7 @@ prove() {
         left=$(matches "$globs")
         if [ -z "$left" ]; then
             ok "no $name"
-        elif [ "$when" = shutdown ] && ! offline; then
+        elif [ "$when" != now ] && ! offline; then
             expect "$name, written until the end, go at the shutdown" systemctl -q is-active ami-bake-last.service
         else
             bad "$name: $(head -n 3 <<<"$left" | tr '\n' ' ')"
