@@ -14,6 +14,7 @@ demo: deps
 test: check
 	packaging/deps.sh jq
 	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip packer
+	-packaging/aws-tools.sh
 	cargo build --workspace
 	cargo test --workspace
 

@@ -83,6 +83,7 @@ root_size() {
 name_image() {
     local hash
     hash=$(printf '%s\n' "$BASE" "$SHA256" "$(sha256sum <"$PARTS/instance.sh")" "$(opt kms-key)" \
+        "$(opt nginx-conf)" \
         "$(rpm_key | sha256sum)" | sha256sum)
     # What an instance holds can't be known beforehand: its image is never taken for an earlier one.
     ! asked instance-id || hash=$(printf '%s\n' "$hash" "$(opt instance-id)" "$RUN" | sha256sum)
@@ -181,7 +182,7 @@ make_image() {
 }
 
 bake() {
-    local source=$BASE builder key=() mapping
+    local source=$BASE builder more=() mapping
     if asked instance-id; then
         make_image "$(opt instance-id)" "ami-bake-$RUN-source"
         source=$IMAGE
@@ -195,8 +196,9 @@ bake() {
     ! asked kms-key || mapping+=",KmsKeyId=$(opt kms-key)"
     launch builder "$source" --block-device-mappings "DeviceName=$ROOT,Ebs={$mapping}"
     builder=$INSTANCE
-    ! asked rpm-key || key=(--rpm-key-base64 "$(rpm_key | base64 | tr -d '\n')")
-    step 900 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" "${key[@]}"
+    ! asked rpm-key || more=(--rpm-key-base64 "$(rpm_key | base64 | tr -d '\n')")
+    ! asked nginx-conf || more+=(--nginx-conf "$(opt nginx-conf)")
+    step 900 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" "${more[@]}"
     step 300 verify
     step 300 clean
     step 60 clean --check

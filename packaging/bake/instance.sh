@@ -86,25 +86,28 @@ check_rpm() {
 }
 
 install_rpm() {
-    local wanted there flags=()
-    # What a header's digest names is installed or not: a second run has nothing to do.
-    wanted=$(rpm -qp --nosignature --qf '%{SHA1HEADER}' "$RPM")
-    there=$(rpm -q --qf '%{SHA1HEADER}' asg-agent 2>/dev/null) || there=
-    if [ "$wanted" = "$there" ]; then
+    local wanted flags=()
+    # The digest of its header tells what is installed from what is to be: a second run has nothing to do.
+    wanted=$(rpm -qp --nosignature --qf "$IDENTITY" "$RPM")
+    if [ "$wanted" = "$(installed)" ]; then
         ok "asg-agent is installed already"
         return
     fi
-    if has dnf; then
+    # dnf and yum bring what it needs; they take another build of the same version for nothing to do.
+    if [ -z "$(installed)" ] && has dnf; then
         dnf -y -q install "$RPM"
-    elif has yum; then
+    elif [ -z "$(installed)" ] && has yum; then
         yum -y -q install "$RPM"
     else
         # Where rpm isn't the distribution's own, its database knows nothing of what is there.
         [ ! -e /etc/debian_version ] || flags=(--force-debian --nodeps)
         rpm -U --replacepkgs --oldpackage "${flags[@]}" "$RPM"
     fi
+    [ "$wanted" = "$(installed)" ] || die "asg-agent was not installed"
     ok "installed $(rpm -q asg-agent)"
 }
+IDENTITY='%{VERSION}-%{RELEASE} %{SHA1HEADER} %{SIGMD5} %{BUILDTIME}'
+installed() { ! rpm -q asg-agent >/dev/null 2>&1 || rpm -q --qf "$IDENTITY" asg-agent; }
 
 install_nginx() {
     if [ -z "$NGINX_CONF" ] && ! has nginx; then
