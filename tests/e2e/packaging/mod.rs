@@ -21,6 +21,7 @@ const LONG: Duration = Duration::from_secs(40);
 /// The packages that were built already, by their release.
 static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 
+#[allow(clippy::print_stderr)] // the harness shows it with --nocapture; a test has no other voice
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
@@ -56,7 +57,6 @@ fn package(release: &str) -> Option<PathBuf> {
     build.arg(arch).env("RELEASE", release).env("CARGO_TARGET_DIR", target());
     let output = build.env("PAPERS", papers).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
-    print!("{}", String::from_utf8_lossy(&output.stdout));
     let package = PathBuf::from(String::from_utf8_lossy(&output.stdout).lines().last().unwrap());
     built.insert(release.to_owned(), package.clone());
     Some(package)
