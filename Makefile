@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench check deps dist rpm
+.PHONY: build demo test bench check deps dist rpm fuzz
 
 build:
 	cargo build --release
@@ -16,6 +16,13 @@ test: check
 	cargo build --workspace
 	packaging/dist.sh $(shell uname -m) || [ $$? -eq 75 ] # 75: zig can't be had here; the package isn't tested
 	cargo test --workspace
+	cargo run --package asg-agent --example fuzz -- 5
+
+# The parsers under random input, for longer: make fuzz SECS=600 SEED=7
+SECS = 60
+SEED = 4
+fuzz:
+	cargo run --profile fuzz --package asg-agent --example fuzz -- $(SECS) $(SEED)
 
 check: deps
 	cargo fmt --check

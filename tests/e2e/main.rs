@@ -3,7 +3,9 @@
 #![allow(missing_docs)]
 
 mod alb;
+mod bake;
 mod demo;
+mod drill;
 mod fault;
 mod imds;
 mod packaging;

@@ -121,13 +121,34 @@ impl Machine {
     /// # Errors
     /// When it doesn't come up again.
     pub fn reboot(&mut self) -> anyhow::Result<()> {
-        let _ = self.sh("systemctl --no-block reboot");
+        self.goes_down("systemctl --no-block reboot")?;
+        self.start()
+    }
+
+    /// Shuts it down, as `poweroff` in it does: every unit is stopped in its order. Its files stay.
+    ///
+    /// # Errors
+    /// When it doesn't go down.
+    pub fn power_off(&mut self) -> anyhow::Result<()> {
+        self.goes_down("systemctl --no-block poweroff")
+    }
+
+    /// Boots it again after [`power_off`](Self::power_off).
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn power_on(&mut self) -> anyhow::Result<()> {
+        self.start()
+    }
+
+    fn goes_down(&mut self, by: &str) -> anyhow::Result<()> {
+        let _ = self.sh(by);
         let mut nspawn = self.nspawn.take().context("it isn't running")?;
         if !wait_until(Duration::from_secs(60), || !matches!(nspawn.try_wait(), Ok(None))) {
             self.nspawn = Some(nspawn);
             bail!("the machine does not go down");
         }
-        self.start()
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(40);
 /// The packages that were built already, by their release.
 static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 
-#[allow(clippy::print_stderr)] // the harness shows it with --nocapture; a test has no other voice
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
@@ -42,7 +42,7 @@ fn source(path: &str) -> PathBuf {
 }
 
 /// The package of the binary that `make dist` has left, as this release; `None`, with a word, where there is none.
-fn package(release: &str) -> Option<PathBuf> {
+pub(crate) fn package(release: &str) -> Option<PathBuf> {
     let arch = std::env::consts::ARCH;
     if !target().join("dist").join(arch).join("agent").exists() || !there("rpmbuild") {
         skipped("there is no package: `make dist` first, and install rpmbuild");
@@ -63,7 +63,7 @@ fn package(release: &str) -> Option<PathBuf> {
 }
 
 /// A machine without the agent, and with these packages in its root folder.
-fn machine(packages: &[PathBuf]) -> Option<Machine> {
+pub(crate) fn machine(packages: &[PathBuf]) -> Option<Machine> {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
     let machine = Machine::boot(&cache, |root| {
         std::fs::remove_file(root.join("usr/bin/agent"))?;

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Bakes the agent into an AMI, and puts that AMI into a launch template. Needs bash 4.2 or later.
+# On the instance that becomes the image: install, verify, clean. From anywhere with AWS credentials: image, rollback,
+# prune. What each does is in `ami-bake.sh help`; the parts are in packaging/bake.
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PARTS=$HERE/packaging/bake
+
+usage() {
+    cat <<'USAGE'
+ami-bake.sh: from a clean instance to a launch template that works
+
+On the instance that becomes the image, as root (packaging/bake/instance.sh, which can also be copied alone):
+  install  --rpm FILE|--rpm-url URL [--sha256 HEX] [--rpm-key FILE] [--nginx-conf FILE] [--root DIR]
+  verify   [--booted] [--root DIR]      refuse an image that would not work
+  clean    [--check] [--root DIR]       remove what must not be in an image, then prove it, item by item
+
+From anywhere with AWS credentials (needs the AWS command line and jq):
+  image    --rpm FILE|s3://BUCKET/KEY|https://URL [--sha256 HEX] --base-ami AMI|al2023 | --instance-id ID
+           [--launch-template NAME] [--asg NAME [--refresh]] [--region REGION] [--dry-run]
+           [--bucket NAME] [--instance-profile NAME] [--instance-type TYPE] [--subnet ID] [--kms-key ID]
+           [--rpm-key FILE]
+  rollback --launch-template NAME | --asg NAME [--to-version N] [--refresh] [--region REGION] [--dry-run]
+  prune    --keep N [--launch-template NAME] | --run ID   [--region REGION] [--dry-run]
+
+image launches a builder (IMDSv2, encrypted gp3, no key pair, no ingress), installs, verifies and cleans over SSM,
+stops it, makes the image, boots that and verifies it again; only then a new version of the launch template becomes
+its default, and the version before is kept for rollback. --refresh starts an instance refresh of the group. The same
+inputs give the same image name: where that image is there already, none is made. An --instance-id is imaged first,
+which reboots it, and all work is done on a copy. Interrupted or failing anywhere, everything with the id of the run is
+removed and the launch template is as before; after a SIGKILL, prune --run ID does that.
+
+Exit code: 0 done, 1 it failed and was undone, 2 wrong usage, 130 and 143 interrupted and undone.
+packaging/aws/README.md tells what is needed in the account, once, and how Terraform and the console come in.
+USAGE
+}
+
+# What goes wrong before anything was touched: one line, and the way to the help.
+wrong() {
+    echo "ami-bake: $*; see ami-bake.sh help" >&2
+    exit 2
+}
+
+verb=${1:-}
+[ $# -eq 0 ] || shift
+case $verb in
+    install | verify | clean) exec bash "$PARTS/instance.sh" "$verb" "$@" ;;
+    image | rollback | prune) ;;
+    help | -h | --help) usage && exit 0 ;;
+    '') usage >&2 && exit 2 ;;
+    *) wrong "no verb $verb" ;;
+esac
+
+# The flags of each verb; those of others are refused, not ignored.
+declare -A OPT=()
+case $verb in
+    image) takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key ' ;;
+    rollback) takes=' launch-template asg to-version region ' ;;
+    prune) takes=' keep run launch-template region ' ;;
+esac
+while [ $# -gt 0 ]; do
+    flag=${1#--}
+    case $1 in
+        --dry-run) OPT[dry-run]=1 && shift && continue ;;
+        --refresh)
+            [ "$verb" != prune ] || wrong "prune takes no --refresh"
+            OPT[refresh]=1 && shift && continue
+            ;;
+        --*=*) set -- "--${flag%%=*}" "${flag#*=}" "${@:2}" && continue ;;
+    esac
+    [[ $1 == --* && $takes == *" $flag "* ]] || wrong "$verb takes no $1"
+    [ -n "${2:-}" ] || wrong "$1 wants a value"
+    OPT[$flag]=$2
+    shift 2
+done
+
+# shellcheck source=packaging/bake/common.sh
+. "$PARTS/common.sh"
+# shellcheck source=packaging/bake/remove.sh
+. "$PARTS/remove.sh"
+# shellcheck source=packaging/bake/publish.sh
+. "$PARTS/publish.sh"
+case $verb in
+    image)
+        # shellcheck source=packaging/bake/builder.sh
+        . "$PARTS/builder.sh"
+        # shellcheck source=packaging/bake/image.sh
+        . "$PARTS/image.sh"
+        ;;
+    prune)
+        # shellcheck source=packaging/bake/prune.sh
+        . "$PARTS/prune.sh"
+        ;;
+esac
+begin
+"$verb"

@@ -1,0 +1,249 @@
+# shellcheck shell=bash disable=SC2016,SC2034,SC2153 # variables and functions of the other parts; $ in jq
+# image: from a base image to one that was booted and answered.
+
+PUBLISH_ONLY=no
+
+# What is to be baked in: where it is, its hash, its version and architecture.
+read_rpm() {
+    local magic number
+    RPM=$(opt rpm)
+    SHA256=$(opt sha256)
+    case $RPM in
+        s3://*/* | https://*)
+            [ -n "$SHA256" ] || wrong "--rpm $RPM wants --sha256 as well"
+            [[ $RPM =~ /asg-agent-([0-9][^-/]*)-[^-/]+\.(x86_64|aarch64)\.rpm ]] ||
+                wrong "$RPM is not named as asg-agent-VERSION-RELEASE.ARCHITECTURE.rpm is"
+            VERSION=${BASH_REMATCH[1]} ARCH=${BASH_REMATCH[2]}
+            ;;
+        *)
+            [ -r "$RPM" ] || wrong "there is no file $RPM (make rpm writes one to target/rpm)"
+            # The lead of every RPM: magic, and at 8 the architecture, 1 for x86 and 19 for aarch64 (rpmrc); at 10 its
+            # name, version and release.
+            magic=$(od -An -tx1 -N4 "$RPM" | tr -d ' ')
+            number=$(od -An -tu1 -j9 -N1 "$RPM" | tr -d ' ')
+            [ "$magic" = edabeedb ] || wrong "$RPM is no RPM"
+            case $number in
+                1) ARCH=x86_64 ;;
+                19) ARCH=aarch64 ;;
+                *) wrong "$RPM is for neither x86_64 nor aarch64" ;;
+            esac
+            VERSION=$(od -An -c -v -w66 -j10 -N66 "$RPM" | tr -d ' ' | sed 's/\\0.*//')
+            [[ $VERSION =~ ^asg-agent-([0-9][^-]*)-[^-]+$ ]] || wrong "$RPM holds $VERSION, not asg-agent"
+            VERSION=${BASH_REMATCH[1]}
+            number=$(sha256sum <"$RPM")
+            number=${number%% *}
+            [ -z "$SHA256" ] || [ "$SHA256" = "$number" ] || wrong "$RPM has SHA-256 $number, not $SHA256"
+            SHA256=$number
+            ;;
+    esac
+    [[ $SHA256 =~ ^[0-9a-f]{64}$ ]] || wrong "--sha256 wants 64 hexadecimal digits"
+}
+
+# The image or the instance to begin with.
+read_base() {
+    local ec2_arch=x86_64
+    [ "$ARCH" = x86_64 ] || ec2_arch=arm64
+    BASE=$(opt base-ami)
+    if asked instance-id; then
+        call ec2 describe-instances --instance-ids "$(opt instance-id)"
+        case $(pick '.Reservations[0].Instances[0].State.Name') in
+            running | stopped) ;;
+            *) die "$(opt instance-id) is neither running nor stopped" ;;
+        esac
+        BASE=$(pick '.Reservations[0].Instances[0].ImageId')
+        ROOT=$(pick '.Reservations[0].Instances[0].RootDeviceName')
+        BASE_ARCH=$(pick '.Reservations[0].Instances[0].Architecture')
+    else
+        if [ "$BASE" = al2023 ]; then
+            call ssm get-parameter \
+                --name "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-$ec2_arch"
+            BASE=$(pick .Parameter.Value)
+        fi
+        call ec2 describe-images --image-ids "$BASE"
+        [ "$(pick '.Images[0].State')" = available ] || die "the image $BASE is not available in this region"
+        [ "$(pick '.Images[0].RootDeviceType')" = ebs ] || die "the image $BASE has no EBS root volume"
+        ROOT=$(pick '.Images[0].RootDeviceName')
+        BASE_ARCH=$(pick '.Images[0].Architecture')
+        root_size
+    fi
+    [ "$BASE_ARCH" = "$ec2_arch" ] || die "the RPM is for $ARCH, $BASE is $BASE_ARCH"
+    TYPE=$(opt instance-type)
+    if [ -z "$TYPE" ]; then
+        TYPE=t3.micro
+        [ "$ARCH" = x86_64 ] || TYPE=t4g.micro
+    fi
+}
+
+# The size of the root volume, out of what describe-images has just said.
+root_size() {
+    SIZE=$(pick --arg root "$ROOT" '.Images[0].BlockDeviceMappings[] | select(.DeviceName == $root) | .Ebs.VolumeSize')
+}
+
+# The name says all that went in: two runs with the same inputs make one image.
+name_image() {
+    local hash
+    hash=$(printf '%s\n' "$BASE" "$SHA256" "$(sha256sum <"$PARTS/instance.sh")" "$(opt kms-key)" \
+        "$(rpm_key | sha256sum)" | sha256sum)
+    # What an instance holds can't be known beforehand: its image is never taken for an earlier one.
+    ! asked instance-id || hash=$(printf '%s\n' "$hash" "$(opt instance-id)" "$RUN" | sha256sum)
+    NAME=asg-agent-$VERSION-$ARCH-${hash:0:12}
+}
+
+rpm_key() { if asked rpm-key; then cat "$(opt rpm-key)"; fi; }
+
+# Whether that image is there. One that never passed its boot test is nobody's to use.
+find_image() {
+    call ec2 describe-images --owners self --filters "Name=name,Values=$NAME"
+    IMAGE=$(pick '.Images[0].ImageId')
+    [ -n "$IMAGE" ] || return 0
+    if [ "$(pick '.Images[0].State')" = available ] &&
+        [ -n "$(pick --arg key "$TESTED_TAG" '.Images[0].Tags[]? | select(.Key == $key) | .Value')" ]; then
+        PUBLISH_ONLY=yes
+        return 0
+    fi
+    die "$IMAGE has the name $NAME and was never tested: another run is at work, or was killed; then remove it with" \
+        "ami-bake.sh prune --run $(pick --arg key "$RUN_TAG" '.Images[0].Tags[]? | select(.Key == $key) | .Value')"
+}
+
+read_network() {
+    SUBNET=$(opt subnet)
+    if [ -n "$SUBNET" ]; then
+        call ec2 describe-subnets --subnet-ids "$SUBNET"
+    else
+        call ec2 describe-subnets --filters Name=default-for-az,Values=true
+        SUBNET=$(pick '.Subnets | sort_by(.AvailabilityZone)[0].SubnetId')
+        [ -n "$SUBNET" ] || die "there is no default subnet in this region: name one that reaches SSM with --subnet"
+    fi
+    VPC=$(pick --arg id "$SUBNET" '.Subnets[] | select(.SubnetId == $id) | .VpcId')
+}
+
+plan() {
+    local encrypted="encrypted gp3"
+    ! asked kms-key || encrypted+=" with $(opt kms-key)"
+    echo "image      $NAME in account $ACCOUNT"
+    if [ "$PUBLISH_ONLY" = yes ]; then
+        echo "is there   $IMAGE: nothing is baked"
+    else
+        ! asked instance-id || echo "source     an image of $(opt instance-id), which reboots; removed at the end"
+        echo "base       $BASE, $BASE_ARCH, root $ROOT"
+        echo "rpm        $RPM, $VERSION, SHA-256 $SHA256"
+        case $RPM in https://* | s3://*) ;; *) echo "upload     to s3://$BUCKET/$OBJECT_KEY; removed at the end" ;; esac
+        echo "builder    $TYPE in $SUBNET, $encrypted, IMDSv2, no key pair, no ingress, profile $PROFILE"
+        echo "on it      install, verify, clean, clean --check; stop; create-image; modify-image-attribute: IMDSv2"
+        echo "boot test  a second $TYPE from the new image: verify --booted"
+    fi
+    plan_publish
+}
+
+# A folder of its own in the bucket for the RPM, where the builder gets it from by a signed URL.
+hand_over_rpm() {
+    local source
+    case $RPM in
+        https://*)
+            URL=$RPM
+            return
+            ;;
+        s3://*) source=$RPM ;;
+        *)
+            source=s3://$BUCKET/$OBJECT_KEY
+            say "uploading $RPM to $source"
+            UPLOADED=yes
+            call s3api put-object --bucket "$BUCKET" --key "$OBJECT_KEY" --body "$RPM" \
+                --expected-bucket-owner "$ACCOUNT"
+            ;;
+    esac
+    URL=$(aws s3 presign "$source" --expires-in 3600 2>"$SCRATCH/err") || die "aws s3 presign failed: $(complaint)"
+}
+
+image_is_available() {
+    attempt ec2 describe-images --image-ids "$1" || {
+        grep -q NotFound "$SCRATCH/err" && return 1 # just asked for
+        return 2
+    }
+    case $(pick '.Images[0].State') in
+        available) return 0 ;;
+        pending | '') return 1 ;;
+    esac
+    pick '.Images[0].StateReason.Message' >"$SCRATCH/err"
+    return 2
+}
+
+# An image of an instance, and its id in IMAGE: make_image INSTANCE NAME [KEY=VALUE…]. An instance that runs is
+# rebooted by EC2 for it: --no-reboot, which would copy files half written, is never given.
+make_image() {
+    local instance=$1 name=$2
+    shift 2
+    say "making the image $name of $instance"
+    call ec2 create-image --instance-id "$instance" --name "$name" --description "ami-bake $RUN from $BASE" \
+        --tag-specifications "$(tags image "$name" "$@")" "$(tags snapshot "$name" "$@")"
+    IMAGE=$(pick .ImageId)
+    until_true "the image $IMAGE" image_is_available "$IMAGE" || die "the image $IMAGE: $(complaint)"
+}
+
+bake() {
+    local source=$BASE builder key=() mapping
+    if asked instance-id; then
+        make_image "$(opt instance-id)" "ami-bake-$RUN-source"
+        source=$IMAGE
+        root_size
+    fi
+    hand_over_rpm
+    call ec2 create-security-group --group-name "ami-bake-$RUN" --description "ami-bake: no ingress" \
+        --vpc-id "$VPC" --tag-specifications "$(tags security-group "ami-bake-$RUN")"
+    GROUP=$(pick .GroupId)
+    mapping="VolumeType=gp3,Encrypted=true,DeleteOnTermination=true${SIZE:+,VolumeSize=$SIZE}"
+    ! asked kms-key || mapping+=",KmsKeyId=$(opt kms-key)"
+    launch builder "$source" --block-device-mappings "DeviceName=$ROOT,Ebs={$mapping}"
+    builder=$INSTANCE
+    ! asked rpm-key || key=(--rpm-key-base64 "$(rpm_key | base64 | tr -d '\n')")
+    step 900 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" "${key[@]}"
+    step 300 verify
+    step 300 clean
+    step 60 clean --check
+    stop_instance "$builder"
+    make_image "$builder" "$NAME" "$NAME_TAG=$NAME" "ami-bake:base=$BASE" "ami-bake:rpm-sha256=$SHA256"
+    call ec2 modify-image-attribute --image-id "$IMAGE" --imds-support v2.0
+    terminate_instance "$builder"
+    launch boot-test "$IMAGE"
+    step 300 verify --booted
+    terminate_instance "$INSTANCE"
+    call ec2 create-tags --resources "$IMAGE" --tags "Key=$TESTED_TAG,Value=$RUN"
+}
+
+image() {
+    asked rpm || wrong "image wants --rpm"
+    asked base-ami || asked instance-id || wrong "image wants --base-ami or --instance-id"
+    ! asked base-ami || ! asked instance-id || wrong "--base-ami and --instance-id exclude each other"
+    ! asked refresh || asked asg || wrong "--refresh wants --asg"
+    ! asked rpm-key || [ -r "$(opt rpm-key)" ] || wrong "there is no file $(opt rpm-key)"
+    read_rpm
+    call sts get-caller-identity
+    ACCOUNT=$(pick .Account)
+    local region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
+    BUCKET=$(opt bucket)
+    BUCKET=${BUCKET:-asg-agent-bake-$ACCOUNT-$region}
+    OBJECT_KEY=ami-bake/$RUN/${RPM##*/}
+    PROFILE=$(opt instance-profile)
+    PROFILE=${PROFILE:-asg-agent-bake-$region}
+    read_base
+    name_image
+    find_image
+    [ "$PUBLISH_ONLY" = yes ] || read_network
+    read_template
+    if asked dry-run; then
+        plan
+        return
+    fi
+    if [ "$PUBLISH_ONLY" = yes ]; then
+        say "$IMAGE is $NAME already: nothing to bake"
+    else
+        say "run $RUN makes $NAME"
+        MADE_ANYTHING=yes
+        bake
+    fi
+    publish "$IMAGE"
+    trap '' INT TERM HUP # from here on it is done
+    KEEP_IMAGE=$IMAGE
+    PUBLISHING=no
+    echo "$IMAGE $NAME"
+}
