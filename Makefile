@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench check deps dist rpm
+.PHONY: build demo test bench check deps dist rpm fuzz
 
 build:
 	cargo build --release
@@ -13,10 +13,18 @@ demo: deps
 # Everything that the gate runs.
 test: check
 	packaging/deps.sh jq
-	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip packer
+	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip rpmbuild rpmlint rpmsign gpg systemd-analyze readelf packer
 	-packaging/aws-tools.sh
 	cargo build --workspace
+	packaging/dist.sh $(shell uname -m) || [ $$? -eq 75 ] # 75: zig can't be had here; the package isn't tested
 	cargo test --workspace
+	cargo run --package asg-agent --example fuzz -- 5
+
+# The parsers under random input, for longer: make fuzz SECS=600 SEED=7
+SECS = 60
+SEED = 4
+fuzz:
+	cargo run --profile fuzz --package asg-agent --example fuzz -- $(SECS) $(SEED)
 
 check: deps
 	cargo fmt --check
@@ -35,9 +43,11 @@ bench: deps
 deps:
 	packaging/deps.sh nginx shellcheck curl
 
-# The binary for every Linux with glibc 2.17 or later, in target/dist: make dist ARCHS='x86_64 aarch64'
-ARCHS ?= x86_64
-dist: deps
+# The binary for every Linux with glibc 2.17 or later, in target/dist: make dist ARCHS=x86_64
+ARCHS ?= x86_64 aarch64
+dist:
+	packaging/deps.sh curl readelf
+	packaging/deps.sh --optional $(if $(filter aarch64,$(ARCHS)),qemu-aarch64-static aarch64-glibc)
 	packaging/dist.sh $(ARCHS)
 
 # Packages of that, in target/rpm.

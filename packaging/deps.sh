@@ -20,7 +20,15 @@ package() {
         nft:*) echo nftables ;;
         rpmbuild:apt-get) echo rpm ;;
         rpmbuild:*) echo rpm-build ;;
+        rpmsign:apt-get) echo rpm ;;
+        rpmsign:*) echo rpm-sign ;;
         readelf:*) echo binutils ;;
+        gpg:*) echo gnupg ;;
+        systemd-analyze:*) echo systemd ;;
+        rpmlint:apt-get) echo rpmlint python3-rpm ;;
+        python3-venv:dnf | python3-venv:yum) echo python3-pip ;;
+        qemu-aarch64-static:*) echo qemu-user-static ;;
+        aarch64-glibc:*) echo libc6-dev-arm64-cross ;;
         chrt:*) echo util-linux ;;
         shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
         *) echo "$1" ;;
@@ -29,9 +37,17 @@ package() {
 
 # nginx lies in sbin, which isn't on everybody's path.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+# Two names stand for what is no command.
+is_there() {
+    case $1 in
+        python3-venv) python3 -c 'import ensurepip' >/dev/null 2>&1 ;;
+        aarch64-glibc) [ -e /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 ] ;;
+        *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
 missing=()
 for command in "$@"; do
-    command -v "$command" >/dev/null 2>&1 || missing+=("$command")
+    is_there "$command" || missing+=("$command")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
@@ -44,7 +60,8 @@ for candidate in apt-get dnf yum; do
 done
 packages=()
 for command in "${missing[@]}"; do
-    packages+=("$(package "$command" "$manager")")
+    read -ra named <<<"$(package "$command" "$manager")"
+    packages+=("${named[@]}")
 done
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then

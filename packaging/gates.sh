@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What is promised of that which is shipped, checked on the finished thing; each promise is printed with what was found.
 #     gates.sh binary FILE ARCH GLIBC
-#     gates.sh rpm FILE
+#     gates.sh health FILE ARCH
+#     gates.sh rpm FILE SAME-BUILT-AGAIN
 set -euo pipefail
 failed=0
 
@@ -41,20 +42,59 @@ binary() { # FILE ARCH GLIBC
     gate size "$size" "$((size <= limit ? size : limit))"
 }
 
+# It starts and answers; a foreign one under qemu, where that is installed.
+health() { # FILE ARCH
+    local runner=() work agent url='' answer=none
+    if [ "$2" != "$(uname -m)" ]; then
+        if ! command -v "qemu-$2-static" >/dev/null || [ ! -d "/usr/$2-linux-gnu" ]; then
+            printf '  --   %-12s %s\n' health "not run: qemu-$2-static or /usr/$2-linux-gnu is missing" >&2
+            return 0
+        fi
+        runner=("qemu-$2-static" -L "/usr/$2-linux-gnu")
+    fi
+    work=$(mktemp -d)
+    AGENT_PATHS_STATE=$work AGENT_PATHS_RUN=$work AGENT_IDENTITY_ENDPOINT=http://127.0.0.1:1 \
+        "${runner[@]}" "$1" serve --no-nginx --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$work/log" &
+    agent=$!
+    for _ in $(seq 300); do
+        url=$(sed -n 's|.*/health on \(http://[0-9.:]*\),.*|\1|p' "$work/log" | head -n 1)
+        [ -z "$url" ] || break
+        kill -0 "$agent" 2>/dev/null || break
+        sleep 0.1
+    done
+    [ -z "$url" ] || answer=$(curl -s -o /dev/null -m 10 -w '%{http_code}' "$url/health" || true)
+    [ "$answer" = 200 ] || cat "$work/log" >&2
+    kill -INT "$agent" 2>/dev/null || true
+    wait "$agent" 2>/dev/null || true
+    rm -rf "$work"
+    gate health "$answer" 200
+}
+
 # Amazon Linux 2 has rpm 4.11: it reads no newer payload and knows no newer requirement.
-rpm_file() { # FILE
+rpm_file() { # FILE SAME-BUILT-AGAIN
     gate rpmlib "$(rpm -qp --requires "$1" | sed -n 's/^rpmlib(\([A-Za-z]*\)).*/\1/p' | sort | xargs)" \
         "CompressedFileNames FileDigests PayloadFilesHavePrefix PayloadIsXz"
     gate payload "$(rpm -qp --qf '%{PAYLOADCOMPRESSOR} %{FILEDIGESTALGO}' "$1")" "xz 8"
     gate digests "$(rpm -Kv --nosignature "$1" | grep -ci 'digest: NOTFOUND\|: BAD' || true)" 0
     gate host "$(rpm -qp --qf '%{BUILDHOST}' "$1")" localhost
+    gate repeatable "$(sha256sum <"$1" | cut -c -16)" "$(sha256sum <"$2" | cut -c -16)"
+    # What is a matter of taste or of another distribution is left out in rpm/rpmlint.toml, each with its reason.
+    if command -v rpmlint >/dev/null; then
+        local said
+        said=$(rpmlint -c rpm/rpmlint.toml "$1" 2>&1 || true)
+        grep -q '; 0 errors, 0 warnings' <<<"$said" || printf '%s\n' "$said" >&2
+        gate rpmlint "$(grep -o '[0-9]* errors, [0-9]* warnings' <<<"$said")" "0 errors, 0 warnings"
+    else
+        printf '  --   %-12s %s\n' rpmlint "not run: it isn't installed" >&2
+    fi
 }
 
 kind=$1
 shift
-echo "Gates of ${1##*/}:"
+[ "$kind" = rpm ] && echo "Gates of $(rpm -qp "$1"):" || echo "Gates of ${1##*/}:"
 case $kind in
     binary) binary "$@" ;;
+    health) health "$@" ;;
     rpm) rpm_file "$@" ;;
     *) echo "gates.sh: unknown: $kind" >&2 && exit 2 ;;
 esac

@@ -18,7 +18,12 @@ trap 'rm -rf "$work"' EXIT
 # What goes where.
 stage() { # ARCH ROOT
     put() { install -D -m "$1" "$2" "$root/$3"; } # MODE FROM TO
-    local root=$2
+    local root=$2 papers=$target/papers/$1
+    if [ -x "${PAPERS:-}" ]; then # the tests have built it
+        "$PAPERS" "$papers" "$1-unknown-linux-gnu"
+    else
+        CARGO_TARGET_DIR=$target cargo run --quiet --locked -p asg-agent-papers -- "$papers" "$1-unknown-linux-gnu"
+    fi
     put 755 "$target/dist/$1/agent" usr/bin/agent
     put 644 packaging/agent.toml etc/asg-agent/agent.toml
     put 644 packaging/systemd/asg-agent.service usr/lib/systemd/system/asg-agent.service
@@ -30,22 +35,41 @@ stage() { # ARCH ROOT
     for conf in packaging/nginx/*.conf; do
         put 644 "$conf" "usr/share/asg-agent/nginx/${conf##*/}"
     done
-    local doc
-    for doc in README.md CHANGELOG.md LICENSE; do
-        put 644 "$doc" "usr/share/doc/asg-agent/$doc"
+    local page doc
+    for page in "$papers"/man1/*.1; do
+        mkdir -p "$root/usr/share/man/man1"
+        gzip -9n <"$page" >"$root/usr/share/man/man1/${page##*/}.gz"
+    done
+    put 644 "$papers/bash/agent" usr/share/bash-completion/completions/agent
+    put 644 "$papers/zsh/_agent" usr/share/zsh/site-functions/_agent
+    put 644 "$papers/fish/agent.fish" usr/share/fish/vendor_completions.d/agent.fish
+    for doc in README.md CHANGELOG.md "$papers/sbom.cdx.json"; do
+        put 644 "$doc" "usr/share/doc/asg-agent/${doc##*/}"
+    done
+    for doc in LICENSE "$papers/LICENSES.txt"; do
+        put 644 "$doc" "usr/share/licenses/asg-agent/${doc##*/}"
     done
     mkdir -p "$root/var/lib/asg-agent/serve" "$root/var/log/asg-agent"
 }
 
+pack() { # ARCH INTO
+    rpmbuild --quiet -bb --target "$1-linux" --define "version $version" --define "package_release $release" \
+        --define "_topdir $work/$1" --define "_sourcedir $work/$1" --define "_rpmdir $work/$1/out" \
+        --define "_dbpath $work/db" rpm/asg-agent.spec >"$work/log" 2>&1 || {
+        cat "$work/log" >&2
+        return 1
+    }
+    mv "$work/$1/out/$1/asg-agent-$version-$release.$1.rpm" "$2"
+}
+
 for arch in "$@"; do
     [ -x "$target/dist/$arch/agent" ] || packaging/dist.sh "$arch"
+    package=asg-agent-$version-$release.$arch.rpm
     mkdir -p "$work/$arch/root"
     stage "$arch" "$work/$arch/root"
-    rpmbuild --quiet -bb --target "$arch-linux" --define "version $version" --define "package_release $release" \
-        --define "_topdir $work/$arch" --define "_sourcedir $work/$arch" --define "_rpmdir $work/$arch/out" \
-        --define "_dbpath $work/db" rpm/asg-agent.spec
-    package=asg-agent-$version-$release.$arch.rpm
-    mv "$work/$arch/out/$arch/$package" "$target/rpm/$package"
-    packaging/gates.sh rpm "$target/rpm/$package"
+    pack "$arch" "$work/$package"
+    pack "$arch" "$work/again"
+    packaging/gates.sh rpm "$work/$package" "$work/again"
+    mv "$work/$package" "$target/rpm/$package"
     echo "$target/rpm/$package"
 done

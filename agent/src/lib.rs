@@ -6,6 +6,7 @@
 //! - [`cli`]: one file a verb; flags, people's text, JSON Lines, exit codes.
 //! - [`serve`]: the listeners, the serving thread, the daemon's life.
 //! - [`health`]: the verdict, sampled in the background.
+//! - [`drill`]: a fault measured through the load balancer.
 //! - [`fault`]: simulated failures and how each one ends.
 //! - [`nginx`]: its configuration, read as nginx reads it, and the address that tells whether it answers.
 //! - [`identity`]: who this instance is, from its metadata service.
@@ -16,6 +17,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod drill;
 pub mod fault;
 pub mod health;
 pub mod identity;

@@ -5,6 +5,7 @@
 mod alb;
 mod bake;
 mod demo;
+mod drill;
 mod fault;
 mod imds;
 mod packaging;

@@ -180,6 +180,13 @@ impl Drop for Running {
     }
 }
 
+/// The processes of ours in a place: the agent's, not nginx's.
+pub fn processes(place: &Place) -> Vec<i32> {
+    let ours = binary();
+    let runs_agent = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == ours);
+    place.processes().into_iter().filter(runs_agent).collect()
+}
+
 /// Whether a file's text, once it exists, contains `text`.
 pub fn file_contains(path: &Path, text: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|all| all.contains(text))

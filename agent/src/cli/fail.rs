@@ -10,7 +10,7 @@ use crate::cli::recover::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::fault::event::{Event, Outcome, Step, Told, Why};
-use crate::fault::preflight::{Choose, Plan, Request, plan, warning};
+use crate::fault::preflight::{Choose, Plan, Request, plan};
 use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
 
 /// Longer than any health check of a load balancer that probes every 5 s waits.
@@ -33,44 +33,42 @@ const DELAY: Span = Span::millis(10_000);
 pub(super) struct Fail {
     /// How nginx fails
     #[arg(long, value_enum)]
-    mode: Mode,
+    pub(super) mode: Mode,
     /// How long: at most 300, with --force 3600
     #[arg(long, value_name = "D", default_value = "60", value_parser = parse_span)]
-    secs: Span,
+    pub(super) secs: Span,
     /// The nginx with this configuration, where several run
     #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid")]
-    conf: Option<PathBuf>,
+    pub(super) conf: Option<PathBuf>,
     /// The nginx with this master process, where several run
     #[arg(long, value_name = "PID")]
-    pid: Option<i32>,
+    pub(super) pid: Option<i32>,
     /// slow: how late /health answers [default: 10s]
     #[arg(long, value_name = "D", value_parser = parse_span)]
-    delay: Option<Span>,
+    pub(super) delay: Option<Span>,
     /// error: what requests are answered, 400 to 599 [default: 503]
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
-    status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Only say what would be done
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Return once the effect was seen; the keeper ends the fault, or `agent recover`
     #[arg(long)]
-    detach: bool,
-    /// Allow up to 3600 seconds, and an nginx that something else may start again
+    pub(super) detach: bool,
+    /// Allow up to 3600 seconds, and a crash that a supervisor or systemd's Restart= undoes at once
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
-        let request =
-            Request { cadence: cadence(settings.serve.admin), ..self.request(settings.serve.listen)? };
+        let request = self.request(&settings)?;
         let mut out = Output::new(common.json);
         if self.dry_run {
-            if let Some(text) = warning(&request) {
-                out.note(&format!("agent: {text}"));
-            }
-            say_plan(&mut out, &request, &plan(&request).map_err(failure)?);
+            let plan = plan(&request).map_err(failure)?;
+            plan.notes.iter().for_each(|text| out.note(&format!("agent: {text}")));
+            say_plan(&mut out, &request, &plan);
             return Ok(Exit::Done);
         }
         let mut tell = |told| print(&mut out, &told);
@@ -89,7 +87,11 @@ impl Fail {
         })
     }
 
-    fn request(&self, listen: SocketAddr) -> Result<Request, Failure> {
+    /// The fault that is asked for, with what the daemon knows.
+    ///
+    /// # Errors
+    /// Exit 2 for flags that make no sense together.
+    pub(super) fn request(&self, settings: &Settings) -> Result<Request, Failure> {
         let usage = |message: String| Failure::new(Exit::Usage, anyhow::anyhow!(message));
         let Span(lasts) = self.secs;
         if lasts < Duration::from_secs(1) || lasts > MAX_FORCED {
@@ -116,25 +118,37 @@ impl Fail {
                 self.mode.name()
             )));
         }
+        let daemon = Daemon::ask(settings);
         Ok(Request {
             mode: self.mode,
             lasts,
             delay: (self.mode == Mode::Slow).then(|| self.delay.unwrap_or(DELAY).0),
             status: (self.mode == Mode::Error).then(|| self.status.unwrap_or(503)),
-            health: crate::nginx::conf::on_this_machine(listen),
+            health: crate::nginx::conf::on_this_machine(daemon.listen),
             choose,
-            cadence: None,
+            cadence: daemon.cadence,
             force: self.force,
             by: history::who(|name| std::env::var(name).ok()),
         })
     }
 }
 
-/// How far apart the slowest node's probes are, as the daemon has seen them; nothing where there is no daemon.
-fn cadence(admin: SocketAddr) -> Option<Duration> {
-    let status = super::status::ask(admin).ok()?;
-    let nodes = status["probes"]["nodes"].as_array()?;
-    nodes.iter().filter_map(|node| node["interval_p50_ms"].as_u64()).max().map(Duration::from_millis)
+/// What the daemon of this machine knows that matters here; the settings where there is none.
+struct Daemon {
+    /// Where it serves `/health`, also where its command line says so.
+    listen: SocketAddr,
+    /// How far apart the slowest node's probes are.
+    cadence: Option<Duration>,
+}
+
+impl Daemon {
+    fn ask(settings: &Settings) -> Self {
+        let status = super::status::ask(settings.serve.admin).unwrap_or_default();
+        let listen = status["listener"]["address"].as_str().and_then(|addr| addr.parse().ok());
+        let nodes = status["probes"]["nodes"].as_array().into_iter().flatten();
+        let cadence = nodes.filter_map(|node| node["interval_p50_ms"].as_u64()).max();
+        Self { listen: listen.unwrap_or(settings.serve.listen), cadence: cadence.map(Duration::from_millis) }
+    }
 }
 
 fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
@@ -219,7 +233,7 @@ fn clear_countdown() {
     }
 }
 
-fn sentence(event: &Event) -> String {
+pub(super) fn sentence(event: &Event) -> String {
     let mode = event.mode.name();
     let what = match &event.step {
         Step::Armed { pid, duration_ms, lease_pid, .. } => {
@@ -242,5 +256,7 @@ fn because(why: Why) -> &'static str {
         Why::NoEffect => "it had no effect",
         Why::Released => "its keeper was killed, and nginx runs on",
         Why::Reboot => "the machine was started again",
+        Why::Undone => "nginx answers: something else has started it again",
+        Why::Unkept => "its keeper is gone, and no other one can be had",
     }
 }

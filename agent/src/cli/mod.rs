@@ -1,5 +1,8 @@
 //! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
 
+mod drill;
+mod drill_live;
+mod drill_view;
 pub mod exit;
 mod fail;
 mod keep;
@@ -49,6 +52,7 @@ enum Verb {
     Probes(Box<probes::Args>),
     Fail(fail::Fail),
     Recover(recover::Recover),
+    Drill(drill::Args),
     Status(status::Args),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
@@ -61,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         recover::overdue(&common);
     }
     let result: Result<Exit, Failure> = match verb {
+        Verb::Drill(args) => args.run(&common),
         Verb::Fail(args) => args.run(&common),
         Verb::Recover(args) => args.run(&common),
         Verb::Keep(args) => args.run(),

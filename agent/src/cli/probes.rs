@@ -8,9 +8,10 @@ use anyhow::Context;
 
 use super::exit::OrExit;
 use super::output::Output;
-use super::probes_view::View;
+use super::probes_view::{View, held as view_held};
 use super::{Common, Exit, Failure, Settings};
 use crate::config::{Asked, parse_duration};
+use crate::nginx::conf::Held;
 use crate::probes::follow::{Follow, now_ms, recently};
 use crate::probes::locate::{LocateError, Located, locate};
 use crate::probes::tail::wait::Waiter;
@@ -98,6 +99,11 @@ impl Args {
         let mut follow = Follow::new(Tail::new(&located.path, start), &located, &settings);
         let mut out = Output::new(common.json);
         let mut view = View::new(self.follow);
+        if !self.once
+            && let Some(held) = view_held(follow.held())
+        {
+            out.note(&format!("{held}: probes show up late, and without their interval."));
+        }
         let ended = self.watch(&located, &mut follow, &signals, &mut out, &mut view)?;
         follow.finish(&mut |found, interval| view.probe(&mut out, found, interval, None));
         let verdict = self.verdict(&follow);
@@ -141,6 +147,10 @@ impl Args {
         let patience = match follow.cadence.law() {
             Some(law) => Duration::from_millis(law.interval_ms.unsigned_abs()) * PATIENCE,
             None => PATIENCE_AUTO,
+        };
+        let patience = match follow.held() {
+            Held::Until(flush) => patience + flush,
+            Held::No | Held::Unbounded => patience,
         };
         let until = match (self.once, self.follow, self.duration) {
             (true, ..) => Until::Read,

@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::output::Output;
+use crate::config::Span;
+use crate::nginx::conf::Held;
 use crate::probes::cadence::{Law, NodeReport, NodeState};
 use crate::probes::follow::Follow;
 use crate::probes::scan::Found;
@@ -118,8 +120,24 @@ impl View {
         };
         let word = paint(out, colour, word);
         out.text(&format!("{word}: every {expected}{within}: {explanation}"));
+        if let Some(held) = held(follow.held()) {
+            out.text(&format!("({held}: what isn't there yet doesn't count as missed)"));
+        }
         if verdict.answer == Answer::Yes && !follow.verifiable() {
             out.text("(the log's format leaves forged probes unseen: packaging/nginx/log_format.conf)");
+        }
+    }
+}
+
+/// What nginx's configuration says of lines that are held back.
+pub(super) fn held(held: Held) -> Option<String> {
+    match held {
+        Held::No => None,
+        Held::Until(flush) => {
+            Some(format!("nginx holds lines back for up to {} (access_log … flush=)", Span(flush)))
+        }
+        Held::Unbounded => {
+            Some("nginx holds lines back until its buffer is full (access_log … buffer=)".to_owned())
         }
     }
 }
@@ -132,6 +150,10 @@ fn as_json(verdict: &Verdict, follow: &Follow) -> Value {
         "lines": traffic.lines, "bytes": traffic.bytes, "probes": traffic.probes, "spoofed": traffic.spoofed,
         "unparsed": traffic.unparsed, "overlong": follow.tail.overlong(), "gaps": follow.gaps,
         "last_gap": follow.last_gap, "verifiable": follow.verifiable(), "late_ms": traffic.late_ms,
+        "buffered": follow.held() != Held::No, "flush_ms": match follow.held() {
+            Held::Until(flush) => u64::try_from(flush.as_millis()).ok(),
+            Held::No | Held::Unbounded => None,
+        },
     });
     if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
         event.extend(more);

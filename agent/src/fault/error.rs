@@ -1,6 +1,7 @@
 //! Why there is no fault, or why one isn't over.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,16 @@ pub enum FaultError {
         at: String,
         /// What came.
         what: String,
+    },
+    /// `/health` is failing already.
+    #[error(
+        "/health at {at} answers {status} already, see `agent status`: a fault is only for a target that is well"
+    )]
+    Unhealthy {
+        /// Where it was asked.
+        at: SocketAddr,
+        /// What it said.
+        status: u16,
     },
     /// It listens on nothing that could be asked.
     #[error("nginx {pid} has no HTTP listener on TCP in {}: whether it answers cannot be told", conf.display())]
@@ -132,7 +143,7 @@ pub enum FaultError {
 impl FaultError {
     /// Whether it was refused because unsafe; otherwise it can't be done or told.
     pub fn is_refusal(&self) -> bool {
-        use FaultError::{Active, Several, Supervised, TooLong, Traced, Undone, Unwell};
+        use FaultError::{Active, Several, Supervised, TooLong, Traced, Undone, Unhealthy, Unwell};
         matches!(
             self,
             Active(_)
@@ -141,6 +152,7 @@ impl FaultError {
                 | TooLong(_)
                 | Traced { .. }
                 | Undone { .. }
+                | Unhealthy { .. }
                 | Unwell { .. }
         )
     }

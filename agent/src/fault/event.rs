@@ -23,6 +23,10 @@ pub enum Why {
     Released,
     /// The machine was started again meanwhile.
     Reboot,
+    /// Something else started nginx again.
+    Undone,
+    /// Its keeper is gone and can't be replaced.
+    Unkept,
 }
 
 /// A step, and when.

@@ -58,13 +58,13 @@ pub fn keep(paths: &Paths, id: &str) -> Result<(), FaultError> {
             // Unreadable is not gone: it is looked at again.
             Err(_) => {}
         }
+        drop(held.take());
         if woken == Woken::Time && courtesy && record.holder.is_some_and(|h| h.is_alive()) {
             courtesy = false;
             instant = since_boot() + COURTESY;
             continue;
         }
         let why = if woken == Woken::Time { Why::Deadline } else { Why::Asked };
-        drop(held.take());
         match attempt(paths, &record, why) {
             Ok(()) => return Ok(()),
             Err(_) => {
@@ -102,7 +102,7 @@ pub fn end_due(paths: &Paths, id: &str) -> Result<(), FaultError> {
 fn attempt(paths: &Paths, record: &Record, why: Why) -> Result<(), FaultError> {
     let lock = lock_in_spite_of(paths)?;
     let why = if record.boot_id == boot_id(paths)? { why } else { Why::Reboot };
-    end(paths, &lock, Some(&record.id), why, &mut |_: Told| {}).map(drop)
+    end(paths, &lock, Some(record), why, &mut |_: Told| {}).map(drop)
 }
 
 /// Takes the lock. A command that was stopped (Ctrl-Z, a debugger) while holding it would keep the fault alive, so

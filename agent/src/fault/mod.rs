@@ -5,6 +5,7 @@
 
 mod answerer;
 mod bounds;
+mod environment;
 mod error;
 pub mod event;
 mod failpoint;
@@ -13,12 +14,14 @@ mod hold;
 mod inject;
 mod keeper;
 mod lease;
+mod notes;
 mod packets;
 pub mod preflight;
 pub mod record;
 mod recover;
 mod restore;
 pub mod run;
+mod start;
 mod status;
 mod timer;
 mod unit;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::bounds::MAX;
 use super::error::FaultError;
 use super::record::{Mode, Target};
-use super::{hold, packets, unit};
+use super::{hold, notes, packets, unit};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
+use crate::sys::environ;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Credentials, Identity};
 
@@ -59,6 +60,10 @@ pub struct Plan {
     pub target: Option<Target>,
     /// Its workers right now.
     pub workers: Vec<Identity>,
+    /// The environment it was started with, where we would have to start it again and it can be known.
+    pub environment: Option<Vec<u8>>,
+    /// What to know before, and what stops nothing.
+    pub notes: Vec<String>,
 }
 
 /// Checks that we are root and that our folders are root's.
@@ -82,7 +87,9 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
         return Err(FaultError::TooLong(request.lasts));
     }
     if !request.mode.touches_nginx() {
-        return Ok(Plan { target: None, workers: Vec::new() });
+        healthy(request)?;
+        let notes = notes::replaced(request).into_iter().collect();
+        return Ok(Plan { target: None, workers: Vec::new(), environment: None, notes });
     }
     if let Some(what) = missing(request.mode) {
         return Err(FaultError::Missing { mode: request.mode.name(), what });
@@ -90,11 +97,14 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     let master = choose(discover(), &request.choose)?;
     let pid = master.id.pid;
     let unit = unit::of(pid);
-    if let Some(unit) = unit.as_deref().filter(|_| request.mode == Mode::Crash && !request.force) {
+    let mut notes: Vec<String> = notes::replaced(request).into_iter().collect();
+    if let Some(unit) = unit.as_deref().filter(|_| request.mode == Mode::Crash) {
         let restart =
             unit::undoes_a_crash(unit).map_err(|e| FaultError::Unknown { pid, reason: e.to_string() })?;
-        if let Some(restart) = restart {
-            return Err(FaultError::Undone { unit: unit.to_owned(), restart });
+        match restart {
+            Some(restart) if request.force => notes.push(notes::undone(unit, &restart)),
+            Some(restart) => return Err(FaultError::Undone { unit: unit.to_owned(), restart }),
+            None => {}
         }
     }
     if master.foreground && unit.is_none() && !request.force {
@@ -108,27 +118,18 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
         }
     }
     let listens = listens(request.mode, &master)?;
+    let environment = match unit.is_none().then(|| environ::of(pid)) {
+        Some(Ok(all)) => Some(all),
+        Some(Err(e)) => {
+            notes.push(notes::plain_environment(pid, &e));
+            None
+        }
+        None => None,
+    };
     let target = target(master, endpoint, listens, unit)
         .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
-    Ok(Plan { target: Some(target), workers })
-}
-
-/// Failed probes in a row until a target is unhealthy, as a target group has it by default (`UnhealthyThresholdCount`,
-/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
-const UNHEALTHY_THRESHOLD: u32 = 2;
-
-/// What to know before the fault, where it lasts long enough for the load balancer to find this target unhealthy.
-pub fn warning(request: &Request) -> Option<String> {
-    let cadence = request.cadence?;
-    let found = UNHEALTHY_THRESHOLD * cadence;
-    (request.lasts > found).then(|| {
-        format!(
-            "the load balancer probes every {:.1} s: by default it finds this target unhealthy within {:.1} s, and an \
-             Auto Scaling group with ELB health checks then replaces this instance",
-            cadence.as_secs_f64(),
-            found.as_secs_f64()
-        )
-    })
+    notes.extend(unit::is_booted().then(notes::after_a_reboot).flatten());
+    Ok(Plan { target: Some(target), workers, environment, notes })
 }
 
 /// What this machine lacks for the mode.
@@ -190,12 +191,22 @@ fn same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The first of its listeners that answers.
+/// `unhealthy` and `slow` would change nothing for a `/health` that fails already. One that nobody serves is seen when
+/// the effect is verified.
+fn healthy(request: &Request) -> Result<(), FaultError> {
+    let endpoint = Endpoint { addr: request.health, proxy_protocol: false };
+    match endpoint.ask("/health", ANSWER) {
+        Answer::Status(status) if status != 200 => Err(FaultError::Unhealthy { at: request.health, status }),
+        _ => Ok(()),
+    }
+}
+
+/// The first of its listeners that answers, and not with an error of its own.
 fn answering(master: &Master) -> Result<Endpoint, FaultError> {
     let mut seen: Option<(Endpoint, Answer)> = None;
     for endpoint in master.listens.iter().map(|l| Endpoint::from(*l)) {
         match endpoint.ask("/", ANSWER) {
-            Answer::Status(_) => return Ok(endpoint),
+            Answer::Status(status) if !is_failure(status) => return Ok(endpoint),
             answer => seen = seen.or(Some((endpoint, answer))),
         }
     }
@@ -206,6 +217,11 @@ fn answering(master: &Master) -> Result<Endpoint, FaultError> {
         }
         None => FaultError::NoListener { pid, conf: master.conf.clone() },
     })
+}
+
+/// What `/health` counts as a failure of nginx as well; 501 is the answer of something that serves.
+fn is_failure(status: u16) -> bool {
+    status >= 500 && status != 501
 }
 
 fn target(
@@ -274,24 +290,5 @@ mod tests {
         assert_eq!(choose(found(), &Choose::Conf("/etc/../etc/group".into())).unwrap().id.pid, 8);
         let none = choose(found(), &Choose::Pid(9)).unwrap_err();
         assert!(!none.is_refusal() && none.to_string().contains("9: it is an impostor"), "{none}");
-    }
-
-    #[test]
-    fn a_fault_that_outlasts_two_probes_warns_of_the_replacement() {
-        let request = |lasts, cadence: Option<u64>| Request {
-            mode: Mode::Stop,
-            lasts: Duration::from_secs(lasts),
-            delay: None,
-            status: None,
-            health: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            choose: Choose::Only,
-            cadence: cadence.map(Duration::from_secs),
-            force: false,
-            by: "ann".into(),
-        };
-        let text = warning(&request(60, Some(5))).unwrap();
-        assert!(text.contains("every 5.0 s") && text.contains("within 10.0 s"), "{text}");
-        assert_eq!(warning(&request(10, Some(5))), None);
-        assert_eq!(warning(&request(60, None)), None, "no probes were seen");
     }
 }

@@ -13,8 +13,8 @@ use crate::nginx::answer::Endpoint;
 use crate::sys::file;
 use crate::sys::proc::{Credentials, Exe, Identity};
 
-/// A record is a few hundred bytes; what is larger isn't ours.
-const MAX_BYTES: u64 = 64 << 10;
+/// A record is a few hundred bytes, and some for each listening socket; what is larger isn't ours.
+const MAX_BYTES: u64 = 256 << 10;
 
 /// How nginx is made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -206,7 +206,10 @@ impl Record {
     pub fn write(&self, state: &Path) -> Result<(), RecordError> {
         let path = Self::path(state);
         let bytes = serde_json::to_vec(self).map_err(io::Error::other);
+        // One that couldn't be read again would be a fault that nobody ends.
+        let fits = |bytes: &Vec<u8>| bytes.len() as u64 <= MAX_BYTES;
         bytes
+            .and_then(|b| if fits(&b) { Ok(b) } else { Err(io::Error::other("it would be too large")) })
             .and_then(|bytes| file::replace(&path, &bytes, 0o644))
             .map_err(|source| RecordError::Write { path, source })
     }

@@ -8,7 +8,7 @@ use super::event::{Event, Step, Tell, Told, Why};
 use super::failpoint::failpoint;
 use super::record::{Mode, Record};
 use super::restore::restore;
-use super::{history, lease, packets, preflight, timer, unit};
+use super::{environment, history, lease, packets, preflight, timer, unit};
 use crate::config::Paths;
 use crate::nginx::answer::Answer;
 use crate::sys::clock;
@@ -75,12 +75,12 @@ pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
     let boot = boot_id(paths)?;
     if record.time_left(clock::since_boot(), &boot).is_none() {
         let why = if record.boot_id == boot { Why::Deadline } else { Why::Reboot };
-        return end(paths, &lock, Some(&record.id), why, tell);
+        return end(paths, &lock, Some(&record), why, tell);
     }
     let held = lease::is_held(paths)?;
     if !held && matches!(record.mode, Mode::Hang | Mode::Error) {
         // The kernel let go of nginx when the keeper died; and nobody answers in its place.
-        return end(paths, &lock, Some(&record.id), Why::Released, tell);
+        return end(paths, &lock, Some(&record), Why::Released, tell);
     }
     if !held {
         // Reaped when it ends, as we may live longer than it.
@@ -94,18 +94,25 @@ pub(super) fn boot_id(paths: &Paths) -> Result<String, FaultError> {
     clock::boot_id().map_err(|source| FaultError::Folder { path: paths.state.clone(), source })
 }
 
-/// Ends the fault on record, or only the one called `id`.
+/// Ends the fault on record; where it is `known` which one is meant, only that one, and also when its record can't be
+/// read any more.
 pub(super) fn end(
     paths: &Paths,
     _lock: &Lock,
-    id: Option<&str>,
+    known: Option<&Record>,
     why: Why,
     tell: Tell<'_>,
 ) -> Result<Ended, FaultError> {
-    let Some(record) = Record::read(&paths.state)? else { return Ok(Ended::Already) };
-    if id.is_some_and(|id| id != record.id) {
-        return Ok(Ended::Already);
-    }
+    let record = match (Record::read(&paths.state), known) {
+        (Ok(None), _) => return Ok(Ended::Already),
+        (Ok(Some(record)), Some(known)) if record.id != known.id => return Ok(Ended::Already),
+        (Ok(Some(record)), _) => record,
+        (Err(e), Some(known)) => {
+            tell(Told::Warning(format!("{e}; the fault ends as it was written down")));
+            known.clone()
+        }
+        (Err(e), None) => return Err(e.into()),
+    };
     let start = Instant::now();
     let rebooted = record.boot_id != boot_id(paths)?;
     let why = if rebooted { Why::Reboot } else { why };
@@ -117,7 +124,7 @@ pub(super) fn end(
             let packets = record.mode.touches_packets() && !rebooted;
             let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
             failpoint("recover.removed_rules");
-            removed.and_then(|()| restore(&target))
+            removed.and_then(|()| restore(&target, &paths.state))
         }
         None => Ok(()),
     };
@@ -132,6 +139,9 @@ pub(super) fn end(
         tell(Told::Warning(format!("{}: {e}", history::path(&paths.log).display())));
     }
     failpoint("recover.noted");
+    // First, so that no secret is left behind without a record; nginx runs and needs it no more.
+    let path = environment::path(&paths.state);
+    environment::forget(&paths.state).map_err(|source| FaultError::File { path, source })?;
     Record::remove(&paths.state)?;
     failpoint("recover.removed");
     health_again(&record);
@@ -152,6 +162,8 @@ fn why_text(why: Why) -> &'static str {
         Why::NoEffect => "no effect",
         Why::Reboot => "reboot",
         Why::Released => "released",
+        Why::Undone => "undone",
+        Why::Unkept => "unkept",
     }
 }
 

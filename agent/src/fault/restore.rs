@@ -2,9 +2,8 @@
 //! is ending, end what was orphaned, start what is gone, and believe none of it until it answers. Idempotent.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::process::{Command, Stdio};
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,20 +11,20 @@ use rustix::process::Signal;
 use super::inject::verified;
 use super::lease::is_agent;
 use super::record::Target;
+use super::start::start;
 use super::unit;
 use crate::nginx::answer::Answer;
 use crate::nginx::master::{Master, discover, read_pid};
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity, Stat};
-use crate::sys::spawn;
 
 /// How long nginx may take to start (it retries to bind for 2.5 s) or to answer again.
-const STARTED: Duration = Duration::from_secs(10);
+pub(super) const STARTED: Duration = Duration::from_secs(10);
 /// How long a master that was told to end may take before it is told so more clearly.
 const ENDED: Duration = Duration::from_secs(3);
 
-/// Makes sure that nginx runs and answers. `Err` says what is in the way.
-pub(super) fn restore(target: &Target) -> Result<(), String> {
+/// Makes sure that nginx runs and answers; its environment lies in the state folder. `Err` says what is in the way.
+pub(super) fn restore(target: &Target, state: &Path) -> Result<(), String> {
     let told = |e: io::Error| e.to_string();
     if let Some(master) = current(target) {
         carry_on(target, master).map_err(told)?;
@@ -44,7 +43,7 @@ pub(super) fn restore(target: &Target) -> Result<(), String> {
     remove_stale_pid_file(target);
     let started = match &target.unit {
         Some(unit) => unit::restart(unit).map_err(|e| e.to_string()),
-        None => start(target),
+        None => start(target, state),
     };
     if started.is_ok() {
         target.endpoint.ask_until("/", STARTED, Answer::is_some);
@@ -56,10 +55,11 @@ pub(super) fn restore(target: &Target) -> Result<(), String> {
     })
 }
 
-/// Removes a pid file that names no nginx: an init script's `stop`, which is the first half of `restart`, would
-/// signal whoever bears that pid now.
+/// Removes a pid file that names another process than this nginx, be it another nginx: an init script's `stop`, which
+/// is the first half of `restart`, would signal whoever bears that pid now.
 fn remove_stale_pid_file(target: &Target) {
-    if read_pid(&target.pid_file).is_ok_and(|pid| !target.exe.is_run_by(pid)) {
+    let named = read_pid(&target.pid_file);
+    if named.is_ok_and(|pid| current(target).is_none_or(|master| master.pid != pid)) {
         let _ = std::fs::remove_file(&target.pid_file);
     }
 }
@@ -169,39 +169,4 @@ fn orphans(target: &Target) -> io::Result<Vec<Handle>> {
 
 fn descends(target: &Target, pid: i32) -> bool {
     !proc::sockets(pid).is_disjoint(&target.sockets)
-}
-
-/// Starts nginx as it was started before. Its environment was wiped by its own title, and it hands nothing of it to
-/// its workers but `TZ` and what `env` names; it gets a plain one.
-fn start(target: &Target) -> Result<(), String> {
-    let program = &target.exe.path;
-    let failed = |e: io::Error| format!("{} could not be started: {e}", program.display());
-    if !proc::is_trusted_program(program) {
-        return Err(format!("{} is missing, or others than root can replace it", program.display()));
-    }
-    let mut said = File::from(
-        rustix::fs::memfd_create("stderr", rustix::fs::MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?,
-    );
-    let cwd = if target.cwd.is_dir() { target.cwd.as_path() } else { "/".as_ref() };
-    let mut command = Command::new(program);
-    command.args(&target.args).current_dir(cwd).env_clear();
-    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone().map_err(failed)?);
-    let mut child = spawn::detached(&mut command, &target.credentials).spawn().map_err(failed)?;
-    if target.foreground {
-        return Ok(());
-    }
-    let id = Identity::of(child.id().cast_signed()).map_err(failed)?;
-    if let Some(process) = Handle::open(id).map_err(failed)?
-        && !process.wait_end(STARTED)
-    {
-        return Err(format!("{} has not become a daemon within {} s", program.display(), STARTED.as_secs()));
-    }
-    if child.wait().map_err(failed)?.success() {
-        return Ok(());
-    }
-    let mut text = String::new();
-    let _ = said.rewind().and_then(|()| said.take(4096).read_to_string(&mut text));
-    let reason = text.lines().find(|l| l.contains("[emerg]")).or_else(|| text.lines().next());
-    Err(failed(io::Error::other(reason.unwrap_or("it said nothing").to_owned())))
 }

@@ -11,10 +11,10 @@ use super::failpoint::failpoint;
 use super::inject::inject;
 use super::lease::{self, Keeper};
 use super::packets;
-use super::preflight::{Request, permitted, plan, warning};
+use super::preflight::{Plan, Request, permitted, plan};
 use super::record::{Mode, Phase, Record};
 use super::recover::{Ended, boot_id, end, lock};
-use super::{history, unit};
+use super::{environment, history, unit};
 use crate::config::Paths;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::sys::clock::{rfc3339, since_boot};
@@ -39,9 +39,8 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     let waiter = Waiter::new().map_err(FaultError::Wait)?;
     let lock = free_lock(paths)?;
     let plan = plan(request)?;
-    if let Some(text) = warning(request) {
-        tell(Told::Warning(text));
-    }
+    plan.notes.iter().for_each(|note| tell(Told::Warning(note.clone())));
+    keep_environment(paths, &plan)?;
     let mut record = Record {
         mode: request.mode,
         boot_id: boot_id(paths)?,
@@ -97,6 +96,13 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     Ok(Outcome { effective, recovered: Some(true), held_ms, first_ok_after_ms, detached: false, signal })
 }
 
+/// Before the record, which is never without it.
+fn keep_environment(paths: &Paths, plan: &Plan) -> Result<(), FaultError> {
+    let path = environment::path(&paths.state);
+    let kept = environment::keep(&paths.state, plan.environment.as_deref());
+    kept.map_err(|source| FaultError::File { path, source })
+}
+
 /// The lock, when no fault is on record.
 fn free_lock(paths: &Paths) -> Result<Lock, FaultError> {
     let taken = lock(paths, Duration::from_millis(500))?;
@@ -122,6 +128,7 @@ fn armed(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> {
     let armed =
         noted.map_err(|source| FaultError::File { path, source }).and_then(|()| lease::arm(paths, record));
     if armed.is_err() {
+        let _ = environment::forget(&paths.state);
         Record::remove(&paths.state)?;
         lease::release(paths, None);
     }
@@ -161,12 +168,14 @@ impl Run<'_, '_> {
         if record.mode.touches_packets() {
             return self.packets_effective(record);
         }
+        // Of a short fault half is for being seen.
+        let silence = SILENCE.min(limit / 2);
         let observed = match record.mode {
             Mode::Unhealthy => endpoint.ask_until(path, limit, |a| a == Answer::Status(503)),
-            Mode::Hang => silent(&endpoint, path, SILENCE, limit),
+            Mode::Hang => silent(&endpoint, path, silence, limit),
             Mode::Slow => {
                 let late = Duration::from_millis(record.delay_ms.unwrap_or(0) / 2);
-                silent(&endpoint, path, late.min(SILENCE), limit)
+                silent(&endpoint, path, late.min(silence), limit)
             }
             _ => endpoint.ask_until(path, limit, |a| !a.is_some()),
         };
@@ -213,6 +222,9 @@ impl Run<'_, '_> {
                 if let Some((endpoint, path)) = record.endpoint() {
                     let observed = endpoint.ask(path, Duration::from_millis(250));
                     (self.tell)(Told::Holding { left: left.as_secs_f64().ceil() as u64, observed });
+                    if observed.is_some() && matches!(record.mode, Mode::Stop | Mode::Crash) {
+                        return Ok(Held::Over(Why::Undone));
+                    }
                 }
                 next += Duration::from_secs(1);
             }
@@ -222,13 +234,19 @@ impl Run<'_, '_> {
                 Woken::Time => {}
                 Woken::Signal(signal) => return Ok(Held::Signal(signal)),
                 Woken::Ready => {
-                    if self.keeper.is_gone() && Record::read(&self.paths.state)?.is_none() {
+                    if self.keeper.is_gone() && matches!(Record::read(&self.paths.state), Ok(None)) {
                         return Ok(Held::Over(Why::Asked));
                     }
                     if matches!(record.mode, Mode::Hang | Mode::Error) {
                         return Ok(Held::Over(Why::Released));
                     }
-                    self.keeper = lease::arm(self.paths, record)?;
+                    match lease::arm(self.paths, record) {
+                        Ok(keeper) => self.keeper = keeper,
+                        Err(e) => {
+                            (self.tell)(Told::Warning(e.to_string()));
+                            return Ok(Held::Over(Why::Unkept));
+                        }
+                    }
                 }
             }
         }
@@ -243,7 +261,7 @@ impl Run<'_, '_> {
         };
         let Some(lock) = taken else { return Err(FaultError::Busy(limit)) };
         let start = Instant::now();
-        match end(self.paths, &lock, Some(&record.id), why, self.tell)? {
+        match end(self.paths, &lock, Some(record), why, self.tell)? {
             Ended::Here { first_ok_after_ms, .. } => Ok(first_ok_after_ms),
             Ended::Already => {
                 // Its record is gone, and it goes only after nginx was seen to answer.

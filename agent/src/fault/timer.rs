@@ -18,8 +18,12 @@ fn name(record: &Record) -> String {
     format!("asg-agent-fault-{}", record.id)
 }
 
-/// Arms it and reads back that it is armed.
+/// Arms it, where it isn't armed already, and reads back that it is.
 pub(super) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
+    let timer = format!("{}.timer", name(record));
+    if property(&timer, "ActiveState")? == "active" {
+        return Ok(()); // for another keeper
+    }
     let left = record.deadline().saturating_sub(since_boot()) + AFTER;
     let (unit, agent) = (format!("--unit={}", name(record)), std::env::current_exe()?);
     let active = format!("--on-active={}ms", left.as_millis());
@@ -44,7 +48,6 @@ pub(super) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
         &log,
     ];
     run(&["/usr/bin/systemd-run", "/bin/systemd-run"], &args, PATIENCE)?;
-    let timer = format!("{}.timer", name(record));
     match property(&timer, "ActiveState")?.as_str() {
         "active" => Ok(()),
         other => Err(io::Error::other(format!("{timer} is {other}"))),

@@ -67,6 +67,11 @@ pub(super) fn undoes_a_crash(unit: &str) -> io::Result<Option<String>> {
     Ok(undoes.then_some(restart))
 }
 
+/// Whether the unit is started at boot.
+pub(super) fn is_enabled(unit: &str) -> bool {
+    property(unit, "UnitFileState").is_ok_and(|state| state == "enabled")
+}
+
 /// What systemd says of a unit that doesn't come up.
 pub(super) fn state(unit: &str) -> String {
     let get = |name| property(unit, name).unwrap_or_default();

@@ -3,11 +3,13 @@
 //! instant after its fork, and anybody can bear for ever.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::conf::{Conf, Listen};
 use super::title;
+use crate::sys::listening::listening;
 use crate::sys::proc::{self, Exe, Identity, Stat};
 
 /// A running nginx, verified.
@@ -98,6 +100,10 @@ impl Master {
         if exe.is_run_by(parent) {
             return Err(format!("it is the child of nginx {parent}: an upgrade of the binary is under way"));
         }
+        let listens = parsed.listens();
+        if !listens.is_empty() && !holds_any(pid, &listens) {
+            return Err(format!("it listens on none of the addresses in {}", conf.display()));
+        }
         let foreground = options.global("daemon").map(str::to_owned).or_else(|| parsed.global("daemon"));
         if Identity::of(pid).ok() != Some(id) {
             return Err("it has ended".into());
@@ -109,7 +115,7 @@ impl Master {
             cwd,
             conf,
             pid_file,
-            listens: parsed.listens(),
+            listens,
             foreground: foreground.as_deref() == Some("off"),
         })
     }
@@ -119,6 +125,19 @@ impl Master {
         let same = proc::children(self.id.pid).into_iter().filter(|pid| self.exe.is_run_by(*pid));
         same.filter_map(|pid| Identity::of(pid).ok()).collect()
     }
+}
+
+/// Whether a process listens where a configuration says: a master does from before it has its title until it ends, and
+/// who only pretends to be one doesn't.
+fn holds_any(pid: i32, listens: &[Listen]) -> bool {
+    let held = listening(pid);
+    listens.iter().any(|listen| {
+        let same = |addr: &SocketAddr| {
+            let any = addr.ip().is_unspecified() || listen.addr.ip().is_unspecified();
+            addr.port() == listen.addr.port() && (any || addr.ip() == listen.addr.ip())
+        };
+        held.iter().any(same)
+    })
 }
 
 /// The number in a pid file; 20 bytes are enough for one, and a hostile file may have no end.
@@ -152,7 +171,11 @@ impl Built {
         let mut command = Command::new(exe);
         command.arg("-V").env_clear().current_dir("/").stdin(Stdio::null());
         let output = command.output().map_err(|e| format!("{} -V: {e}", exe.display()))?;
-        Ok(Self::parse(&String::from_utf8_lossy(&output.stderr)))
+        let text = String::from_utf8_lossy(&output.stderr);
+        if !text.contains("nginx version:") {
+            return Err(format!("{} does not call itself nginx", exe.display()));
+        }
+        Ok(Self::parse(&text))
     }
 
     /// Where an option is missing, its default (<https://nginx.org/en/docs/configure.html>).

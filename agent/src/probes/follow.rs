@@ -6,10 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::cadence::{Beat, Cadence};
 use super::locate::Located;
+use super::order::Order;
 use super::scan::{Arrival, Found, Scanner, Traffic};
 use super::tail::{Event, Gap, Start, Tail, TailError};
 use super::verdict::{Verdict, judge};
 use super::{Expect, Settings, recent};
+use crate::nginx::conf::Held;
 
 /// Lines found by a look within this time of the one before were written in between: we know when they arrived.
 const LIVE: Duration = Duration::from_millis(1300);
@@ -34,6 +36,7 @@ pub struct Follow {
     /// The last such place.
     pub last_gap: Option<Gap>,
     scanner: Scanner,
+    order: Order,
     looked: Option<Instant>,
 }
 
@@ -51,6 +54,7 @@ impl Follow {
             gaps: 0,
             last_gap: None,
             scanner: Scanner::new(located.formats.clone(), settings.nodes.clone()),
+            order: Order::new(located.held),
             looked: None,
         }
     }
@@ -66,16 +70,18 @@ impl Follow {
     ) -> Result<(), TailError> {
         let live = self.looked.is_some_and(|looked| looked.elapsed() < LIVE);
         let arrival = live.then(|| Arrival { at_ms: now_ms(), prompt });
-        let Self { tail, cadence, scanner, gaps, last_gap, .. } = self;
-        let looked = tail.look(&mut |event| take(event, scanner, cadence, gaps, last_gap, arrival, on_probe));
+        let Self { tail, cadence, scanner, order, gaps, last_gap, .. } = self;
+        let mut eye = Eye { cadence, scanner, order, gaps, last_gap, arrival, on_probe };
+        let looked = tail.look(&mut |event| eye.take(event));
         self.looked = Some(Instant::now());
         looked
     }
 
     /// Takes an unfinished last line for whole, and settles what can be settled: nothing more will come.
     pub fn finish(&mut self, on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>)) {
-        let Self { tail, cadence, scanner, gaps, last_gap, .. } = self;
-        tail.finish(&mut |event| take(event, scanner, cadence, gaps, last_gap, None, on_probe));
+        let Self { tail, cadence, scanner, order, gaps, last_gap, .. } = self;
+        let mut eye = Eye { cadence, scanner, order, gaps, last_gap, arrival: None, on_probe };
+        tail.finish(&mut |event| eye.take(event));
         self.cadence.settle_at_last();
     }
 
@@ -96,30 +102,61 @@ impl Follow {
         self.scanner.verifiable()
     }
 
+    /// For how long nginx holds lines back, where its configuration says so.
+    pub fn held(&self) -> Held {
+        self.order.held()
+    }
+
     /// The verdict at `now_ms`.
     pub fn verdict(&self, now_ms: i64) -> Verdict {
-        judge(&self.cadence, &self.traffic(), now_ms, self.tail.is_there())
+        let mut traffic = self.traffic();
+        let there = self.tail.is_there();
+        if self.order.held() == Held::No {
+            return judge(&self.cadence, &traffic, now_ms, there, traffic.late_ms == 0);
+        }
+        // That lines are late is no news. What came is judged in its order, up to when all must have come.
+        traffic.late_ms = 0;
+        let (mut cadence, mut order) = (self.cadence.clone(), self.order.clone());
+        let whole_to = order.whole_to(self::now_ms());
+        let come = if whole_to.is_some() { order.ripe(self::now_ms()) } else { order.drain() };
+        for beat in come {
+            cadence.observe(beat);
+        }
+        let seen_to = whole_to.or_else(|| cadence.last_ms().or(traffic.last_ms)).unwrap_or(now_ms);
+        judge(&cadence, &traffic, now_ms.min(seen_to), there, whole_to.is_some())
     }
 }
 
-fn take(
-    event: Event<'_>,
-    scanner: &mut Scanner,
-    cadence: &mut Cadence,
-    gaps: &mut u64,
-    last_gap: &mut Option<Gap>,
+/// Takes what the tail yields.
+struct Eye<'a> {
+    cadence: &'a mut Cadence,
+    scanner: &'a mut Scanner,
+    order: &'a mut Order,
+    gaps: &'a mut u64,
+    last_gap: &'a mut Option<Gap>,
     arrival: Option<Arrival>,
-    on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>),
-) {
-    match event {
-        Event::Lines(block) => scanner.block(block, arrival, &mut |found| {
-            let interval = cadence.observe(beat(&found));
-            on_probe(&found, interval);
-        }),
-        Event::Gap(gap) => {
-            *gaps += 1;
-            *last_gap = Some(gap);
-            cadence.gap();
+    on_probe: &'a mut dyn FnMut(&Found<'_>, Option<i64>),
+}
+
+impl Eye<'_> {
+    fn take(&mut self, event: Event<'_>) {
+        let Self { cadence, scanner, order, gaps, last_gap, arrival, on_probe } = self;
+        match event {
+            Event::Lines(block) => scanner.block(block, *arrival, &mut |found| {
+                let mut interval = None;
+                match order.held() {
+                    Held::No => interval = cadence.observe(beat(&found)),
+                    _ => order.push(beat(&found)).into_iter().for_each(|beat| {
+                        cadence.observe(beat);
+                    }),
+                }
+                on_probe(&found, interval);
+            }),
+            Event::Gap(gap) => {
+                **gaps += 1;
+                **last_gap = Some(gap);
+                cadence.gap();
+            }
         }
     }
 }

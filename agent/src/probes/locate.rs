@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::format::{COMBINED, Format, FormatError, MAIN, RECOMMENDED};
-use crate::nginx::conf::Conf;
+use crate::nginx::conf::{AccessLog, Conf, Held};
 
 /// Where nginx usually logs: built from source under /opt (the second as some guides have it), the packages' place,
 /// built from source with nginx's defaults.
@@ -15,6 +15,9 @@ pub const USUAL_LOGS: [&str; 4] = [
     "/usr/local/nginx/logs/access.log",
 ];
 
+/// What rotated logs are packed with.
+const COMPRESSED: [&str; 5] = ["gz", "bz2", "xz", "zst", "lz4"];
+
 /// A log and how to read it.
 #[derive(Debug, Clone)]
 pub struct Located {
@@ -22,6 +25,8 @@ pub struct Located {
     pub path: PathBuf,
     /// Formats to try, the likeliest first.
     pub formats: Vec<Format>,
+    /// For how long nginx holds its lines back, as far as its configuration tells.
+    pub held: Held,
 }
 
 /// Why no log can be read.
@@ -30,6 +35,9 @@ pub enum LocateError {
     /// There is none.
     #[error("no access log found, neither in nginx's configuration nor at {}; name it with --log", USUAL_LOGS.join(", "))]
     NoLog,
+    /// Only bytes that are written as they are can be followed.
+    #[error("{}: it is compressed; unpack it and name the result with --log, or let nginx log without gzip", .0.display())]
+    Compressed(PathBuf),
     /// The format that was given can't be used.
     #[error("--format: {0}")]
     Format(FormatError),
@@ -58,11 +66,26 @@ pub fn locate(settings: &Settings, conf: Option<&Path>) -> Result<Located, Locat
         places.clone().find(is_file).or_else(|| places.clone().find(|path| path.exists()))
     };
     let path = settings.log.clone().or_else(usual).ok_or(LocateError::NoLog)?;
-    let formats = formats(settings.format.as_deref(), &path, conf.as_ref())?;
-    Ok(Located { path, formats })
+    let same = |other: &Path| {
+        other == path
+            || std::fs::canonicalize(&path).is_ok_and(|p| std::fs::canonicalize(other).is_ok_and(|o| o == p))
+    };
+    let configured = logs.iter().find(|log| same(&log.path));
+    let packed = path.extension().is_some_and(|ext| COMPRESSED.iter().any(|name| ext == *name));
+    if packed || configured.is_some_and(|log| log.gzip) {
+        return Err(LocateError::Compressed(path));
+    }
+    let held = configured.map_or(Held::No, |log| log.held);
+    let formats = formats(settings.format.as_deref(), &path, configured, conf.as_ref())?;
+    Ok(Located { path, formats, held })
 }
 
-fn formats(given: Option<&str>, path: &Path, conf: Option<&Conf>) -> Result<Vec<Format>, LocateError> {
+fn formats(
+    given: Option<&str>,
+    path: &Path,
+    configured: Option<&AccessLog>,
+    conf: Option<&Conf>,
+) -> Result<Vec<Format>, LocateError> {
     let named = |name: &str| conf.and_then(|conf| conf.log_formats().remove(name));
     if let Some(text) = given {
         let format = match named(text) {
@@ -71,13 +94,8 @@ fn formats(given: Option<&str>, path: &Path, conf: Option<&Conf>) -> Result<Vec<
         };
         return Ok(vec![format.map_err(LocateError::Format)?]);
     }
-    let same = |other: &Path| {
-        other == path
-            || std::fs::canonicalize(path).is_ok_and(|p| std::fs::canonicalize(other).is_ok_and(|o| o == p))
-    };
-    let logs = conf.map(Conf::access_logs).unwrap_or_default();
     let mut formats = Vec::new();
-    if let Some(format) = logs.iter().find(|log| same(&log.path)).and_then(|log| named(&log.format)) {
+    if let Some(format) = configured.and_then(|log| named(&log.format)) {
         let compiled = Format::new(&format.escape, &format.text);
         formats.push(compiled.map_err(|reason| LocateError::LogFormat { path: path.to_owned(), reason })?);
     }

@@ -4,12 +4,14 @@
 //! - [`tail`]: every line once, whatever happens to the log. [`recent`]: where the last few minutes begin.
 //! - [`scan`]: blocks of lines become probes and a measure of the other traffic.
 //! - [`cadence`]: rhythms of nodes and their streams; [`verdict`]: confirmed or not, and why. Both pure.
+//! - `order`: probes that nginx held back, put in order.
 //! - [`follow`]: tail, scanner and rhythm together. [`watcher`]: all of it in a thread, for the daemon.
 
 pub mod cadence;
 pub mod follow;
 pub mod format;
 pub mod locate;
+mod order;
 pub mod recent;
 pub mod scan;
 pub mod tail;

@@ -14,6 +14,8 @@ pub const USER_AGENT: &[u8] = b"ELB-HealthChecker/2.0";
 
 /// A line that arrives later than this after its stamp was held back (`access_log … buffer=`, `flush=`).
 const PROMPT_MS: i64 = 1500;
+/// For how long one such line counts: buffers are flushed more often, and a machine may have stalled once.
+const LATE_COUNTS_MS: i64 = 600_000;
 /// How many of a block's last lines are asked for their time until one tells it.
 const LAST_LINES: usize = 4;
 /// How exactly an arrival tells when a line was written.
@@ -56,7 +58,7 @@ pub struct Traffic {
     pub first_ms: Option<i64>,
     /// The time of the last line.
     pub last_ms: Option<i64>,
-    /// How late lines came that were read as they were written, at most; 0 where all came at once.
+    /// How late lines came that were read as they were written, at most, of late; 0 where all came at once.
     pub late_ms: i64,
 }
 
@@ -67,13 +69,15 @@ pub struct Scanner {
     formats: Vec<Format>,
     nodes: Vec<IpNet>,
     traffic: Traffic,
+    /// When a line last came late.
+    late_at_ms: i64,
 }
 
 impl Scanner {
     /// Looks for probes in lines of the first of `formats` that fits; their senders must be in `nodes`, or, where
     /// that is empty, private addresses.
     pub fn new(formats: Vec<Format>, nodes: Vec<IpNet>) -> Self {
-        Self { finder: Finder::new(USER_AGENT), formats, nodes, traffic: Traffic::default() }
+        Self { finder: Finder::new(USER_AGENT), formats, nodes, traffic: Traffic::default(), late_at_ms: 0 }
     }
 
     /// What was scanned so far.
@@ -146,7 +150,11 @@ impl Scanner {
             self.traffic.first_ms = self.traffic.first_ms.or(stamp.map(|s| s.at_ms));
             if let (Some(stamp), Some(arrival)) = (stamp, arrival) {
                 let late = arrival.at_ms - stamp.at_ms - i64::from(stamp.resolution_ms);
+                if arrival.at_ms - self.late_at_ms > LATE_COUNTS_MS {
+                    self.traffic.late_ms = 0;
+                }
                 if late > PROMPT_MS {
+                    self.late_at_ms = arrival.at_ms;
                     self.traffic.late_ms = self.traffic.late_ms.max(late);
                 }
             }

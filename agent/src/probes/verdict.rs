@@ -62,7 +62,7 @@ impl Reason {
                 "the log's times are too coarse for so short an interval: log $msec \
                  (packaging/nginx/log_format.conf) or follow live"
             }
-            Self::TooFew => "too few probes so far: one proves nothing",
+            Self::TooFew => "too few probes so far: a node is judged from its third probe on",
             Self::NoLog => "there is no log yet",
         }
     }
@@ -87,13 +87,17 @@ pub struct Verdict {
 }
 
 /// Judges what was seen by `now_ms`: the wall clock while following, else the log's last time. `there` says whether
-/// there is a log at all.
-pub fn judge(cadence: &Cadence, traffic: &Traffic, now_ms: i64, there: bool) -> Verdict {
+/// there is a log at all, `whole` whether all that was to be logged by then is there: else nothing can be missed.
+pub fn judge(cadence: &Cadence, traffic: &Traffic, now_ms: i64, there: bool, whole: bool) -> Verdict {
     let law = cadence.law();
     // What is held back in nginx can't be missed.
     let seen_to = now_ms - traffic.late_ms;
     let nodes = cadence.report(seen_to);
-    let reason = reason(cadence, &nodes, traffic, now_ms, there);
+    let reason = match reason(cadence, &nodes, traffic, now_ms, there) {
+        Reason::OffRhythm | Reason::Stopped | Reason::NotLogged if !whole => Reason::Buffered,
+        Reason::NoTraffic if !whole && there => Reason::Buffered,
+        reason => reason,
+    };
     Verdict {
         confirmed: reason == Reason::OnTime,
         answer: match reason {
@@ -140,7 +144,14 @@ fn reason(cadence: &Cadence, nodes: &[NodeReport], traffic: &Traffic, now_ms: i6
     if judged().any(|node| !node.on_time) {
         return Reason::OffRhythm;
     }
-    if judged().any(|node| node.state == NodeState::OnTime) { Reason::OnTime } else { Reason::TooFew }
+    // Of a node that has just come nothing is known yet; one that went away so soon has nothing to do with it.
+    let has_just_come =
+        |node: &NodeReport| node.state == NodeState::TooFew && now_ms - node.last_ms < silence_ms;
+    if judged().any(|node| node.state == NodeState::OnTime) && !nodes.iter().any(has_just_come) {
+        Reason::OnTime
+    } else {
+        Reason::TooFew
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +173,7 @@ mod tests {
     }
 
     fn verdict(probes: i64, traffic: &Traffic, now_ms: i64) -> (Reason, Answer) {
-        let verdict = judge(&cadence(probes), traffic, now_ms, true);
+        let verdict = judge(&cadence(probes), traffic, now_ms, true, traffic.late_ms == 0);
         (verdict.reason, verdict.answer)
     }
 
@@ -184,14 +195,41 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_confirmed_while_a_node_has_too_few_probes() {
+        let mut cadence = cadence(6);
+        let other = "10.0.0.2".parse().unwrap();
+        let traffic = traffic(8, 0, 27_000, 0);
+        let reason = |cadence: &Cadence, now_ms| judge(cadence, &traffic, now_ms, true, true).reason;
+        for at_ms in [17_000, 22_000] {
+            cadence.observe(Beat { node: other, key: 0, at_ms, resolution_ms: 1, ok: true });
+            assert_eq!(reason(&cadence, 26_000), Reason::TooFew);
+        }
+        let mut gone = cadence.clone();
+        (6..10).for_each(|n| {
+            gone.observe(Beat {
+                node: "10.0.0.1".parse().unwrap(),
+                key: 0,
+                at_ms: n * 5000,
+                resolution_ms: 1,
+                ok: true,
+            });
+        });
+        assert_eq!(reason(&gone, 46_000), Reason::OnTime, "it went away again");
+        cadence.observe(Beat { node: other, key: 0, at_ms: 27_000, resolution_ms: 1, ok: true });
+        assert_eq!(reason(&cadence, 27_500), Reason::OnTime);
+    }
+
+    #[test]
     fn what_is_still_held_back_in_nginx_is_not_late() {
         assert_eq!(verdict(6, &traffic(6, 0, 25_000, 6000), 36_500).0, Reason::OnTime);
         assert_eq!(verdict(6, &traffic(6, 0, 25_000, 0), 36_500).0, Reason::OffRhythm);
+        let whole = |whole| judge(&cadence(6), &traffic(6, 0, 25_000, 0), 36_500, true, whole).reason;
+        assert_eq!((whole(true), whole(false)), (Reason::OffRhythm, Reason::Buffered));
     }
 
     #[test]
     fn without_a_log_it_says_so() {
-        let verdict = judge(&cadence(0), &Traffic::default(), 0, false);
+        let verdict = judge(&cadence(0), &Traffic::default(), 0, false, true);
         assert_eq!((verdict.reason, verdict.confirmed), (Reason::NoLog, false));
     }
 }

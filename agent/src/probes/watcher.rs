@@ -21,10 +21,12 @@ use super::locate::{Located, locate};
 use super::tail::wait::{POLL, Waiter};
 use super::tail::{Checkpoint, Gap, Tail};
 use super::verdict::Reason;
+use crate::nginx::conf::Held;
 use direct::{Seen, Wake};
 
-/// How often the place in the log is written down, where it has changed.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// How often the place in the log is written down, where it has changed; besides at the end. Who is killed in between
+/// reads these lines again, and counts from zero anyway.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 /// How often a log is looked for where there is none.
 const SEARCH_EVERY: Duration = Duration::from_secs(5);
 /// The verdict also changes with the time that passes: it is published so often though nothing came.
@@ -198,7 +200,7 @@ impl Eye {
             Ok(located) => located,
             Err(e) => {
                 self.trouble = Some(e.to_string());
-                let nowhere = Located { path: PathBuf::new(), formats: Vec::new() };
+                let nowhere = Located { path: PathBuf::new(), formats: Vec::new(), held: Held::No };
                 let tail = || Tail::new(Path::new(""), super::tail::Start::Now);
                 self.follow.get_or_insert_with(|| Follow::new(tail(), &nowhere, &self.settings));
                 return;

@@ -59,6 +59,11 @@ impl Life {
             read_at: Cell::new(now),
         })
     }
+
+    /// When the last bytes came.
+    pub(super) fn read_at(&self) -> Instant {
+        self.read_at.get()
+    }
 }
 
 /// A socket that is made known to the runtime only once it lets us wait. The request of a probe is already there when
@@ -139,14 +144,19 @@ impl Guarded {
         Self { stream: Stream::Bare(stream), life, counters, timer: None }
     }
 
-    /// Waits for the deadline; fails once it has passed.
+    /// Waits for the deadline; fails once it has passed. A deadline that moved on costs nothing until the timer ends
+    /// and is set again.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let deadline = self.life.deadline.get().into();
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() != deadline {
+        if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
         ready!(timer.as_mut().poll(cx));
+        if timer.deadline() < deadline {
+            timer.as_mut().reset(deadline);
+            ready!(timer.as_mut().poll(cx));
+        }
         self.counters.timed_out.fetch_add(1, Relaxed);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }

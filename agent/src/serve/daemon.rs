@@ -3,15 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use tokio::runtime;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use super::Settings;
 use super::admin::Admin;
@@ -92,9 +91,7 @@ pub fn run(inputs: Inputs) -> Result<i32, ServeError> {
     let public = bind("serve.listen", inputs.serve.listen)?;
     let admin = bind("serve.admin", inputs.serve.admin)?;
     raise_descriptor_limit(inputs.serve.max_connections);
-    let main =
-        runtime::Builder::new_current_thread().enable_all().build().map_err(system("start the runtime"))?;
-    LocalSet::new().block_on(&main, daemon(inputs, public, admin))
+    runtime().map_err(system("start the runtime"))?.block_on(daemon(inputs, public, admin))
 }
 
 async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Result<i32, ServeError> {
@@ -169,14 +166,23 @@ fn spawn_serving(
     front: Front<Public>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<thread::JoinHandle<()>> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("serve".into()).spawn(move || {
-        LocalSet::new().block_on(&runtime, async move {
-            if let Err(e) = front::serve(listener, front, stop).await {
+    let (tell, told) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("serve".into()).spawn(move || match runtime() {
+        Ok(runtime) => {
+            let _ = tell.send(Ok(()));
+            if let Err(e) = runtime.block_on(front::serve(listener, front, stop)) {
                 tracing::error!("cannot serve: {e}");
             }
-        });
-    })
+        }
+        Err(e) => drop(tell.send(Err(e))),
+    })?;
+    told.recv().map_err(io::Error::other)??;
+    Ok(thread)
+}
+
+/// A runtime that stays on the thread that made it: its tasks share without locks.
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 /// Feeds the watchdog while the samples are fresh, until a signal. SIGTERM drains first: 503 at once, and serving

@@ -84,7 +84,7 @@ struct Shared<S> {
     flood: RefCell<Flood>,
 }
 
-/// Serves until `stop` turns true, then finishes what is in flight. Runs in a `LocalSet`.
+/// Serves until `stop` turns true, then finishes what is in flight. Runs in a `LocalRuntime`.
 ///
 /// # Errors
 /// When the listener can't be registered with the runtime.
@@ -109,14 +109,14 @@ pub(super) async fn serve<S: Answering>(
         if shared.flood.borrow().is_on() && portion == 0 {
             sleep(WINDOW).await;
             portion = FLOOD_PORTION;
-            shared.measure();
+            shared.measure(Instant::now());
         }
         tokio::select! {
             biased;
             accepted = accept(&listener) => match accepted {
                 Ok((stream, peer)) => {
                     portion = portion.saturating_sub(1);
-                    shared.measure();
+                    shared.measure(Instant::now());
                     shared.clone().take(stream, peer);
                 }
                 // Out of descriptors: make room, and let the tasks run that close them.
@@ -130,7 +130,7 @@ pub(super) async fn serve<S: Answering>(
             },
             () = shared.flood_window() => {
                 portion = FLOOD_PORTION;
-                shared.measure();
+                shared.measure(Instant::now());
             }
             _ = &mut stopped => break,
         }
@@ -191,7 +191,7 @@ impl<S: Answering> Shared<S> {
         let service = service_fn(|request| {
             life.phase.set(Phase::Serving);
             life.requests.set(life.requests.get() + 1);
-            self.measure();
+            self.measure(life.read_at());
             let answer = self.front.service.answer(peer, request);
             let (life, shared) = (&life, &self);
             async move {
@@ -219,8 +219,7 @@ impl<S: Answering> Shared<S> {
     }
 
     /// Looks whether a flood began or ended.
-    fn measure(&self) {
-        let now = Instant::now();
+    fn measure(&self, now: Instant) {
         let mut flood = self.flood.borrow_mut();
         if !flood.is_due(now) {
             return;

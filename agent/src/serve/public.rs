@@ -21,32 +21,25 @@ use crate::sys::clock;
 pub(super) struct Public {
     router: Router,
     board: Arc<Board>,
-    probes: Direct,
-}
-
-struct Health {
-    board: Arc<Board>,
     nonce: Nonce,
+    probes: Direct,
 }
 
 impl Public {
     pub(super) fn new(board: Arc<Board>, nonce: Nonce, probes: Direct) -> Self {
-        let state = Arc::new(Health { board: board.clone(), nonce });
-        Self { router: Router::new().route("/health", get(health)).with_state(state), board, probes }
+        let router = Router::new().route("/health", get(health)).with_state(board.clone());
+        Self { router, board, nonce, probes }
+    }
+
+    /// Whether this is our own check of nginx, which led back to us.
+    fn is_check(&self, request: &Request<hyper::body::Incoming>) -> bool {
+        let nonce = request.headers().get(CHECK_HEADER);
+        nonce.is_some_and(|nonce| nonce.as_bytes() == self.nonce.as_str().as_bytes())
     }
 }
 
-async fn health(State(state): State<Arc<Health>>, request: Request) -> Response {
-    // Our own check of nginx, which led back to us: nginx answers, and that is all it asks. Saying 503 here would
-    // make the verdict depend on itself.
-    if request
-        .headers()
-        .get(CHECK_HEADER)
-        .is_some_and(|nonce| nonce.as_bytes() == state.nonce.as_str().as_bytes())
-    {
-        return StatusCode::NO_CONTENT.into_response();
-    }
-    let decision = state.board.decide(Instant::now(), clock::since_boot);
+async fn health(State(board): State<Arc<Board>>) -> Response {
+    let decision = board.decide(Instant::now(), clock::since_boot);
     if let Some(delay) = decision.delay {
         tokio::time::sleep(delay).await;
     }
@@ -80,9 +73,14 @@ impl Answering for Public {
         request: Request<hyper::body::Incoming>,
     ) -> impl Future<Output = Response> + 'static {
         let mut router = self.router.clone();
+        let check = self.is_check(&request);
         let probe = (is_probe(&request) && !is_this_machine(peer))
             .then(|| (self.probes.clone(), request.uri().path().to_owned()));
         async move {
+            // nginx answers, and that is all our check asks: with 503 the verdict would depend on itself.
+            if check {
+                return StatusCode::NO_CONTENT.into_response();
+            }
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
             if let Some((probes, path)) = probe {
                 probes.seen(peer, &path, response.status().as_u16());

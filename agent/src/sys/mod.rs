@@ -4,8 +4,10 @@
 pub mod cgroup;
 pub mod clock;
 pub mod cpu;
+pub mod environ;
 pub mod file;
 pub mod held;
+pub mod listening;
 pub mod memory;
 pub mod pidfd;
 pub mod proc;

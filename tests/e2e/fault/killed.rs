@@ -9,7 +9,7 @@ use world::place::wait_until;
 use super::{LONG, World, exists, finish};
 
 /// Where the command dies, in the order of a fault. At those of the recovery the keeper dies as well.
-const STEPS: [&str; 11] = [
+pub(super) const STEPS: [&str; 11] = [
     "recorded",
     "leased",
     "inject.opened",
@@ -77,16 +77,8 @@ fn any_command_ends_what_a_killed_command_and_a_killed_keeper_left_behind() {
 }
 
 /// Waits for the deadline and runs a command that has nothing to do with faults: a dry run.
-fn overdue(world: &World) {
-    let deadline = || {
-        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(world.record()).ok()?).ok()?;
-        record["deadline_boottime_ms"].as_u64()
-    };
-    let now = || {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
-        u64::try_from(Duration::from(now).as_millis()).unwrap()
-    };
-    assert!(wait_until(LONG, || deadline().is_none_or(|deadline| now() > deadline)));
+pub(super) fn overdue(world: &World) {
+    world.wait_for_deadline();
     let (code, _, stderr) = finish(world.fail("--mode stop --dry-run"));
     assert_eq!(code, 0, "{stderr}");
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use world::agent::{self, Running};
-use world::daemon::Daemon;
 use world::place::wait_until;
 
 use super::{LONG, World, exists, finish, names};
@@ -148,13 +147,12 @@ fn a_dry_run_tells_all_and_touches_nothing() {
 fn unhealthy_and_slow_show_at_health_alone_and_end() {
     for (args, status) in [("--mode unhealthy --secs 4", 503), ("--mode slow --secs 6 --delay 700ms", 200)] {
         let world = World::new();
-        let url = format!("--nginx-url=http://{}/", world.nginx.addr);
-        let daemon = Daemon::start(&world.place, &[&url]).unwrap();
-        daemon.wait_for(200, LONG).unwrap();
+        let daemon = world.daemon();
         let mut all = vec!["fail", "--json"];
         all.extend(args.split(' '));
         let mut command = agent::command(&world.place, &all);
-        command.env("AGENT_SERVE_LISTEN", daemon.public.to_string());
+        // Where /health is, the daemon says itself.
+        command.env("AGENT_SERVE_ADMIN", daemon.admin.to_string());
         let mut running = Running::spawn(&world.place, command).unwrap();
         running.event("effective", LONG).unwrap();
         let answer = daemon.health().unwrap();

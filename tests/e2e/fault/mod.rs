@@ -1,13 +1,18 @@
 //! Faults against a real nginx: what is seen of each, and that each one ends.
 
+mod as_started;
 mod decoys;
 mod hang;
 mod hostile;
 mod killed;
+mod left;
 mod life;
 mod net;
 mod refused;
+mod session;
 mod systemd;
+mod traffic;
+mod warned;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,6 +20,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use world::agent;
+use world::client::now_ms;
+use world::daemon::Daemon;
 use world::nginx::Nginx;
 use world::place::{Place, wait_until};
 
@@ -32,6 +39,14 @@ impl World {
         let place = Place::new().unwrap();
         let nginx = Nginx::start(&place, "", "location / { return 200; }").unwrap();
         Self { nginx, place }
+    }
+
+    /// A daemon that finds this nginx well.
+    fn daemon(&self) -> Daemon {
+        let daemon =
+            Daemon::start(&self.place, &[&format!("--nginx-url=http://{}/", self.nginx.addr)]).unwrap();
+        daemon.wait_for(200, LONG).unwrap();
+        daemon
     }
 
     /// `agent fail` on this nginx, with `--json`.
@@ -60,10 +75,16 @@ impl World {
 
     /// The processes of ours in this place: the agent's, not nginx's.
     fn agents(&self) -> Vec<i32> {
-        let runs_agent = |pid: &i32| {
-            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == agent::binary())
+        agent::processes(&self.place)
+    }
+
+    /// Waits until the fault on record, if any, is past its deadline.
+    fn wait_for_deadline(&self) {
+        let deadline = || {
+            let record: Value = serde_json::from_slice(&std::fs::read(self.record()).ok()?).ok()?;
+            record["deadline_boottime_ms"].as_u64()
         };
-        self.place.processes().into_iter().filter(runs_agent).collect()
+        assert!(wait_until(LONG, || deadline().is_none_or(|deadline| now_ms() > deadline)));
     }
 
     /// Waits until nothing of a fault is left: no record, no agent, and nginx answers with its own master.
@@ -98,7 +119,7 @@ impl World {
 
 /// Says that a test can't be done here, and why.
 #[allow(clippy::print_stderr)] // the harness shows it with --nocapture; a test has no other voice
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
 

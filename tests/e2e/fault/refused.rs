@@ -111,3 +111,70 @@ fn who_is_not_root_may_not() {
     }
     world.is_untouched(master);
 }
+
+/// The same command, started by another one.
+fn through(wrapper: &[&str], command: &std::process::Command) -> std::process::Command {
+    let mut outer = std::process::Command::new(wrapper[0]);
+    outer.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
+    outer.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer.current_dir(command.get_current_dir().unwrap());
+    outer
+}
+
+#[test]
+fn where_nft_is_missing_it_is_named_and_the_other_modes_work() {
+    let world = World::new();
+    let master = world.nginx.master().unwrap();
+    // Everything that lies in nft's folders, but for nft.
+    let without = "mkdir layers; mount -t tmpfs none layers; mkdir layers/up layers/work; \
+                   mount -t overlay -o lowerdir=/usr/sbin,upperdir=layers/up,workdir=layers/work none /usr/sbin; \
+                   rm -f /usr/sbin/nft /sbin/nft /usr/local/sbin/nft; exec \"$@\"";
+    let wrapper = ["unshare", "--mount", "sh", "-ec", without, "sh"];
+    let fail = world.fail("--mode drop --secs 2");
+    let (code, _, stderr) = finish(through(&wrapper, &fail));
+    assert!(code == 3 && stderr.contains("nft is missing: install the package nftables"), "{code} {stderr}");
+    world.is_untouched(master);
+    let (code, _, stderr) = finish(through(
+        &["unshare", "--mount", "sh", "-ec", &without.replace("mkdir layers;", ""), "sh"],
+        &world.fail("--mode crash --secs 1"),
+    ));
+    assert_eq!(code, 0, "{stderr}");
+    world.is_well();
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    for (mode, capability, told) in [
+        ("hang", "-sys_ptrace", "CAP_SYS_PTRACE is missing"),
+        ("drop", "-net_admin", "Operation not permitted"),
+    ] {
+        let world = World::new();
+        let master = world.nginx.master().unwrap();
+        let fail = world.fail(&format!("--mode {mode} --secs 2"));
+        let (code, _, stderr) = finish(through(&["setpriv", &format!("--bounding-set={capability}")], &fail));
+        assert!(
+            code == 3 && stderr.contains(told) && stderr.contains("not possible here"),
+            "{code} {stderr}"
+        );
+        world.is_untouched(master);
+    }
+}
+
+#[test]
+fn what_fails_already_is_not_made_to_fail() {
+    let place = Place::new().unwrap();
+    let nginx = Nginx::start(&place, "", "location / { return 502; }").unwrap();
+    let world = World { nginx, place };
+    let (code, _, stderr) = finish(world.fail("--mode stop"));
+    assert!(code == 4 && stderr.contains("answers 502"), "{code} {stderr}");
+    let daemon =
+        world::daemon::Daemon::start(&world.place, &[&format!("--nginx-url=http://{}/", world.nginx.addr)])
+            .unwrap();
+    daemon.wait_for(503, LONG).unwrap();
+    let mut command = agent::command(&world.place, &["fail", "--mode", "unhealthy"]);
+    command.env("AGENT_SERVE_ADMIN", daemon.admin.to_string());
+    let (code, _, stderr) = finish(command);
+    assert!(code == 4 && stderr.contains("answers 503 already"), "{code} {stderr}");
+    drop(daemon);
+    world.is_untouched(world.nginx.master().unwrap());
+}

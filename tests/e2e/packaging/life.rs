@@ -1,67 +1,81 @@
-//! The life of an installed package: installed, upgraded, rebooted, removed.
+//! The life of an installed package: installed, killed, rebooted, removed.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use world::machine::Machine;
 use world::place::wait_until;
 
-use super::{machine, package};
-
-const LONG: Duration = Duration::from_secs(40);
-
-/// Runs a command line that must succeed.
-fn run(machine: &Machine, line: &str) -> String {
-    let output = machine.sh(line).unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned();
-    assert!(output.status.success(), "`{line}`: {said}\n{}", journal(machine));
-    said
-}
-
-fn journal(machine: &Machine) -> String {
-    machine
-        .says("journalctl --no-pager -n 60 -u 'asg-agent*' -u nginx; systemctl --no-pager --failed")
-        .unwrap()
-}
-
-fn health(machine: &Machine) -> String {
-    machine.says("curl -s -o /dev/null -m 2 -w '%{http_code}' http://127.0.0.1:8080/health").unwrap()
-}
-
-fn comes(machine: &Machine, code: &str) {
-    assert!(wait_until(LONG, || health(machine) == code), "no {code}: {}", journal(machine));
-}
-
-fn main_pid(machine: &Machine) -> String {
-    machine.says("systemctl show -p MainPID asg-agent").unwrap()
-}
+use super::{LONG, comes, health, journal, machine, package, property, run};
 
 #[test]
-fn a_package_is_installed_serves_and_leaves_nothing() {
+fn an_installed_package_serves_comes_back_and_leaves_nothing() {
     let Some(first) = package("1") else { return };
     let Some(mut machine) = machine(&[first]) else { return };
     let before = files(&machine);
-    println!("{}", run(&machine, "rpm -i --nodeps /*-1.x86_64.rpm"));
+    run(&machine, "rpm -i --nodeps /*-1.*.rpm");
     assert_eq!(run(&machine, "systemctl is-enabled asg-agent asg-agent-recover"), "enabled\nenabled");
     run(&machine, "systemctl start asg-agent");
     comes(&machine, "200");
-    println!("{}", run(&machine, "agent status; grep -E 'Cap|NoNew|Secc' /proc/$(pgrep -x agent)/status"));
-    println!("{}", journal(&machine));
-    run(&machine, "systemctl stop nginx");
+    is_confined(&machine);
+    follows_the_log(&machine);
+
+    run(&machine, "service nginx stop");
     comes(&machine, "503");
-    run(&machine, "systemctl start nginx");
+    run(&machine, "service nginx start");
     comes(&machine, "200");
-    let pid = main_pid(&machine);
+
+    let pid = property(&machine, "MainPID");
     run(&machine, "systemctl kill -s KILL asg-agent");
-    assert!(wait_until(LONG, || health(&machine) == "200" && main_pid(&machine) != pid));
+    let back = || health(&machine) == "200" && property(&machine, "MainPID") != pid;
+    assert!(wait_until(LONG, back), "{}", journal(&machine));
+
     machine.reboot().unwrap();
     comes(&machine, "200");
+    // Its place in the log, written down when it ended.
+    assert_eq!(run(&machine, "stat -c '%U %a' /var/lib/asg-agent/serve/probes.json"), "asg-agent 600");
+    assert_eq!(run(&machine, "systemctl is-active asg-agent"), "active");
+
     run(&machine, "rpm -e asg-agent");
-    assert_eq!(files(&machine), before);
+    let left: Vec<String> = files(&machine).difference(&before).cloned().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(run(&machine, "pgrep -x agent || echo none"), "none");
+    assert_eq!(run(&machine, "systemctl list-units --all --no-legend 'asg-agent*'"), "");
 }
 
-/// Every path of the machine that a package could leave something in.
-fn files(machine: &Machine) -> String {
-    machine
-        .says("find /etc /usr /opt /var/lib/asg-agent /var/log/asg-agent /run/asg-agent 2>/dev/null | sort; id asg-agent 2>&1")
-        .unwrap()
+/// Its own user, two capabilities, real-time priority for one thread.
+fn is_confined(machine: &Machine) {
+    let status = run(machine, "cat /proc/$(pgrep -x agent)/status");
+    // CAP_SYS_NICE is bit 23, CAP_DAC_READ_SEARCH bit 2 (linux/capability.h).
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t0000000000800004")), "{set}: {status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+    assert_eq!(run(machine, "stat -c %U /proc/$(pgrep -x agent)"), "asg-agent");
+    let threads = run(machine, "ps -L -o cls=,comm= -p $(pgrep -x agent)");
+    let realtime: Vec<&str> = threads.lines().filter(|line| line.trim_start().starts_with("RR")).collect();
+    assert_eq!(realtime.len(), 1, "{threads}");
+    assert!(run(machine, "agent status").contains("real-time priority on"));
+}
+
+/// nginx's log may be read by root alone here, and the daemon isn't root.
+fn follows_the_log(machine: &Machine) {
+    run(machine, "chown root:root /var/log/nginx; chmod 700 /var/log/nginx");
+    run(machine, "curl -s -A ELB-HealthChecker/2.0 http://127.0.0.1/ >/dev/null; chmod 600 /var/log/nginx/*");
+    let counted = || {
+        machine
+            .sh("curl -s http://127.0.0.1:8081/status | grep -q '\"reading\":true'")
+            .is_ok_and(|o| o.status.success())
+            && machine.sh("test -s /var/lib/asg-agent/serve/probes.json").is_ok_and(|o| o.status.success())
+    };
+    assert!(wait_until(LONG, counted), "{}", run(machine, "curl -s http://127.0.0.1:8081/status"));
+}
+
+/// Every path of the machine that a package could leave something in, its user and its group.
+fn files(machine: &Machine) -> BTreeSet<String> {
+    let find = "find /etc /usr /opt /var/lib /var/log/asg-agent /run/asg-agent 2>/dev/null";
+    // The machine's own: keys and caches of systemd, rpm's database, the files before the last edit.
+    let theirs =
+        "grep -v -e ^/var/lib/systemd -e ^/var/lib/rpm -e ^/var/lib/nginx -e '-$' -e ^/etc/machine-id";
+    let lines = run(machine, &format!("({find} | {theirs}; getent passwd; getent group) | sort"));
+    lines.lines().map(str::to_owned).collect()
 }

@@ -1,3 +1,4 @@
+use world::agent::configure;
 use world::alb::{Alb, Check, Settings};
 use world::nginx::Nginx;
 
@@ -142,4 +143,27 @@ fn a_simulated_load_balancer_in_front_of_a_real_nginx_is_confirmed_live() {
     assert_eq!((code, verdict["confirmed"].as_bool()), (0, Some(true)), "{verdict}");
     assert_eq!((verdict["nodes"].as_array().unwrap().len(), &verdict["verifiable"]), (2, &true.into()));
     assert!(probes >= 6);
+}
+
+#[test]
+fn what_nginx_holds_back_in_its_buffers_is_not_missed() {
+    let interval = Duration::from_millis(1000);
+    let check = Check { path: "/health".into(), interval, timeout: interval / 2, ..Check::default() };
+    for (parameters, time, expected) in [
+        ("buffer=64k flush=1500ms", "8s", (0, "on_time", 1500.into())),
+        ("buffer=64k", "2s", (3, "buffered", Value::Null)),
+    ] {
+        let place = Place::new().unwrap();
+        let format = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/nginx/log_format.conf");
+        let log = place.join("probes.log");
+        let server =
+            format!("access_log {} probes {parameters}; location / {{ return 200; }}", log.display());
+        let nginx = Nginx::start(&place, &format!("include {format};"), &server).unwrap();
+        configure(&place, &format!("[nginx]\nconf = {:?}\n", nginx.prefix().join("nginx.conf"))).unwrap();
+        let _alb = Alb::start(Settings::new(check.clone()), &[nginx.addr]).unwrap();
+        let flags = ["--expect", "1s", "--tolerance", "450ms", "--for", time];
+        let (code, _, verdict) = judge(&place, &log, &flags);
+        let reason = verdict["reason"].as_str().unwrap();
+        assert_eq!((code, reason, verdict["flush_ms"].clone()), expected, "{verdict}");
+    }
 }

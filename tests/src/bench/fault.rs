@@ -47,7 +47,7 @@ pub fn run() -> anyhow::Result<Vec<Table>> {
         back.row(&[&mode, &took.len(), &at(&mut took, 50), &at(&mut took, 99), &at(&mut took, 100)]);
     }
     back.note("Without a service manager. Asked: p99 within 250 ms.");
-    Ok(vec![killed, back])
+    Ok(vec![killed, back, super::decoys::run()?])
 }
 
 fn at(values: &mut [u64], percent: usize) -> String {

@@ -63,6 +63,11 @@ fn cost(table: &mut Table) -> anyhow::Result<()> {
     for pid in [daemon.process.pid(), axum.pid()].into_iter().chain(nginx.workers()) {
         pin(pid, 1);
     }
+    // What a CPU that had fallen asleep takes to wake is not the servers' work: it never sleeps.
+    let mut awake = Command::new("chrt");
+    awake.args(["-i", "0"]).arg(std::env::current_exe()?).args(["burn", "1"]);
+    let awake = Tool::start(awake)?;
+    pin(awake.pid(), 1);
     let ours = (vec![daemon.process.pid()], daemon.public);
     let nginx = (nginx.workers(), nginx.addr);
     let axum = (vec![axum.pid()], axum_addr);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use parse::Directive;
 
@@ -88,6 +89,39 @@ pub struct AccessLog {
     pub path: PathBuf,
     /// The name of its `log_format`.
     pub format: String,
+    /// For how long nginx holds lines back.
+    pub held: Held,
+    /// Written compressed.
+    pub gzip: bool,
+}
+
+/// For how long lines of a log stay in the workers' memory
+/// (<https://nginx.org/en/docs/http/ngx_http_log_module.html#access_log>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Not at all.
+    No,
+    /// At most for so long (`flush=`).
+    Until(Duration),
+    /// Until the buffer is full, or the log is reopened.
+    Unbounded,
+}
+
+impl Held {
+    /// As the parameters of an `access_log` say. A time that we don't understand may be any.
+    fn of(args: &[String]) -> Self {
+        let value = |key| args.iter().find_map(|arg| arg.strip_prefix(key));
+        let flush = value("flush=").and_then(|text| crate::config::parse_duration(text).ok());
+        match (is_gzip(args) || value("buffer=").is_some(), flush) {
+            (false, _) => Self::No,
+            (true, Some(flush)) if !flush.is_zero() => Self::Until(flush),
+            (true, _) => Self::Unbounded,
+        }
+    }
+}
+
+fn is_gzip(args: &[String]) -> bool {
+    args.iter().any(|arg| arg == "gzip" || arg.starts_with("gzip="))
 }
 
 /// A `log_format`.
@@ -162,7 +196,8 @@ impl Conf {
                 let path = self.prefix.join(path);
                 let format = d.args.get(1).filter(|a| !a.contains('=')).map_or("combined", String::as_str);
                 if !found.iter().any(|l| l.path == path) {
-                    found.push(AccessLog { path, format: format.to_owned() });
+                    let (held, gzip) = (Held::of(&d.args), is_gzip(&d.args));
+                    found.push(AccessLog { path, format: format.to_owned(), held, gzip });
                 }
             });
         }
@@ -254,5 +289,24 @@ mod tests {
         );
         let format = &conf.log_formats()["probes"];
         assert_eq!((format.escape.as_str(), format.text.as_str()), ("json", "{\"a\":\"$status\"}"));
+    }
+
+    #[test]
+    fn how_long_lines_are_held_back_is_read() {
+        let held = |parameters: &str| {
+            let text = format!("http {{ access_log /a.log combined {parameters}; }}");
+            conf(&text).access_logs().pop().unwrap().held
+        };
+        let until = |ms| Held::Until(Duration::from_millis(ms));
+        for (parameters, expected) in [
+            ("", Held::No),
+            ("flush=5s", Held::No),
+            ("buffer=32k", Held::Unbounded),
+            ("buffer=32k flush=1m", until(60_000)),
+            ("gzip flush=500ms if=$x", until(500)),
+            ("buffer=32k flush=1m30s", Held::Unbounded),
+        ] {
+            assert_eq!(held(parameters), expected, "{parameters}");
+        }
     }
 }

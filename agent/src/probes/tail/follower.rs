@@ -195,10 +195,13 @@ impl Follower {
     /// Reads to the end, handing on whole lines.
     pub(super) fn read(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
         loop {
-            if self.file.metadata()?.len() < self.offset {
+            let size = self.file.metadata()?.len();
+            if size < self.offset {
                 return Ok(Ended::Truncated);
             }
-            let n = self.file.read_at(self.lines.space(), self.offset)?;
+            let space = self.lines.space();
+            let room = space.len();
+            let n = self.file.read_at(space, self.offset)?;
             // Checked after reading: had the file been truncated before, these bytes would be of another age.
             if !self.holds_what_was_read()? {
                 return Ok(Ended::Truncated);
@@ -207,6 +210,9 @@ impl Follower {
                 return Ok(Ended::AtEnd);
             }
             self.take(n, sink)?;
+            if n < room && self.offset >= size {
+                return Ok(Ended::AtEnd);
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 /// How much is read at once: fits a core's second-level cache, makes the system calls disappear, and is
 /// little for a daemon to keep.
 const BLOCK: usize = 64 << 10;
+/// The same while there is more than that to read: what a read costs besides its bytes is spread over more of them.
+const LARGE_BLOCK: usize = 256 << 10;
 /// The longest line that comes out. nginx's header buffers allow far less (`large_client_header_buffers`).
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -43,6 +45,7 @@ impl Lines {
     /// Takes in the first `n` bytes of the space; hands on the whole lines, each with its line break.
     pub(super) fn commit(&mut self, n: usize, mut sink: impl FnMut(&[u8])) {
         let end = (self.filled + n).min(self.buf.len());
+        let wanted = if end == self.buf.len() { LARGE_BLOCK } else { BLOCK };
         let mut start = 0;
         if self.skipping {
             match memchr::memchr(b'\n', &self.buf[..end]) {
@@ -65,8 +68,8 @@ impl Lines {
         }
         self.buf.copy_within(start..end, 0);
         self.filled = end - start;
-        if self.filled < BLOCK / 2 && self.buf.len() > BLOCK {
-            self.buf.truncate(BLOCK);
+        if self.filled < BLOCK / 2 && self.buf.len() != wanted {
+            self.buf.resize(wanted, 0);
             self.buf.shrink_to_fit();
         }
     }

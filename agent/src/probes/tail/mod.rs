@@ -8,6 +8,7 @@ mod aside;
 mod checkpoint;
 mod follower;
 mod lines;
+mod quiet;
 mod siblings;
 pub mod wait;
 
@@ -22,6 +23,7 @@ pub use follower::open;
 pub use lines::MAX_LINE;
 
 use follower::{Ended, FileId, Follower, Place};
+use quiet::Quiet;
 use siblings::{Known, Sibling};
 
 /// How long a file that lost the log's name is followed after its last line, and how many of them.
@@ -113,6 +115,12 @@ pub struct Tail {
     /// After a restart, the file that was being read wasn't found whole.
     lost: bool,
     overlong: u64,
+    /// As it was when all had been read, while nothing has happened since.
+    quiet: Option<Quiet>,
+    /// Looks that more than a glance was needed for.
+    looks: u64,
+    /// How often there may have been other folders or files to watch since.
+    changes: u64,
 }
 
 impl Tail {
@@ -129,6 +137,9 @@ impl Tail {
             not_before: None,
             lost: false,
             overlong: 0,
+            quiet: None,
+            looks: 0,
+            changes: 0,
         }
     }
 
@@ -157,6 +168,18 @@ impl Tail {
     /// # Errors
     /// When there is a log that can't be read or is no regular file. What was being read before is read all the same.
     pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
+        if self.quiet.as_ref().is_some_and(|quiet| quiet.lasts(self)) {
+            self.changes += u64::from(self.retire());
+            return Ok(());
+        }
+        self.looks += 1;
+        let quiet = Quiet::of(self);
+        let looked = self.look_closely(sink);
+        self.quiet = quiet.filter(|quiet| looked.is_ok() && quiet.is_read(self));
+        looked
+    }
+
+    fn look_closely(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
         if std::mem::take(&mut self.lost) {
             sink(Event::Gap(Gap::Lost));
         }
@@ -177,6 +200,8 @@ impl Tail {
         // Asked and listed after the log was opened: what had its name in between is on the list.
         let renamed = self.known.names_changed(&self.path) || matches!(present, Present::New(..));
         let listed = if renamed { siblings::list(&self.path) } else { Vec::new() };
+        let as_before = !renamed && matches!(present, Present::Followed);
+        let count = self.generations.len();
         match present {
             Present::New(file, id) => {
                 let adopted = self.adopt(file, id, &listed);
@@ -199,7 +224,10 @@ impl Tail {
             let last = self.generations.len() - 1;
             self.generations.splice(last..last, copies);
         }
-        self.read_all(sink);
+        if !as_before || self.generations.len() != count {
+            self.changes += 1;
+            self.read_all(sink);
+        }
         // Only if the log still is what we follow: else the list has generations that the next look must read.
         if renamed && self.named && matches!(self.present(), Ok(Present::Followed)) {
             let mut beside = listed;
@@ -210,7 +238,7 @@ impl Tail {
             self.rotating = false;
             self.not_before = None;
         }
-        self.retire();
+        self.changes += u64::from(self.retire());
         Ok(())
     }
 
@@ -307,9 +335,10 @@ impl Tail {
         done.into_iter().for_each(|place| self.known.remember(place));
     }
 
-    /// Lets go of files that lost the log's name long ago, remembering how far they were read.
-    fn retire(&mut self) {
+    /// Lets go of files that lost the log's name long ago, remembering how far they were read; whether there was one.
+    fn retire(&mut self) -> bool {
         let keep_last = usize::from(self.named || self.generations.len() == 1);
+        let count = self.generations.len();
         let mut at = 0;
         while at + keep_last < self.generations.len() {
             let too_many = self.generations.len() > MAX_GENERATIONS;
@@ -324,6 +353,7 @@ impl Tail {
                 at += 1;
             }
         }
+        self.generations.len() != count
     }
 }
 

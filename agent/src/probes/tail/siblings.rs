@@ -11,7 +11,7 @@ use super::follower::{self, FileId, Place, Print};
 const MAX_LISTED: usize = 4096;
 const MAX_KNOWN: usize = 256;
 /// Longer than any tick of the clock that file times are taken from.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// A regular file in one of the log's folders.
 #[derive(Debug, Clone)]

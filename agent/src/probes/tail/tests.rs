@@ -33,8 +33,12 @@ enum Act {
     Replace,
     /// The log becomes a symlink to a new file, or to another new one.
     Retarget,
+    /// The log becomes a hard link to another file; what it was keeps its other name.
+    Relink,
     MoveAwayAndBack,
     FolderAwayAndBack,
+    /// Nothing happens for a while, and the next looks see that by a glance.
+    Rest,
     /// Over a restart, whatever happens in between.
     Stop,
     Start,
@@ -56,6 +60,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(DeleteAndRecreate),
         1 => Just(Replace),
         1 => Just(Retarget),
+        1 => Just(Relink),
+        2 => Just(Rest),
         1 => Just(MoveAwayAndBack),
         1 => Just(FolderAwayAndBack),
         1 => Just(Stop),
@@ -69,6 +75,22 @@ fn play(acts: &[Act], append: bool) {
     world.look();
     acts.iter().for_each(|act| world.act(*act));
     world.end();
+}
+
+#[test]
+fn a_log_that_rests_is_looked_at_by_a_glance_until_something_happens() {
+    for happens in [Act::Write(1), Act::Truncate, Act::Rename, Act::Replace, Act::Relink, Act::CopyTruncate] {
+        let mut world = World::new(true);
+        world.act(Act::Write(3));
+        world.act(Act::Rest);
+        let before = world.looks();
+        (0..5).for_each(|_| world.look());
+        assert_eq!(world.looks(), before);
+        world.act(happens);
+        world.look();
+        assert_eq!(world.looks(), before + 1, "{happens:?}");
+        world.end();
+    }
 }
 
 // The seed is fixed, so that a gate says the same of the same code; change it to look further.

@@ -19,6 +19,9 @@ const COALESCE: Duration = Duration::from_millis(8);
 /// The net.
 pub const POLL: Duration = Duration::from_secs(1);
 
+/// An event and the longest name (inotify(7)).
+const LARGEST_EVENT: usize = 16 + 255 + 1;
+
 /// What has to be watched; a change of it means new watches.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Watched {
@@ -31,12 +34,14 @@ struct Watched {
 pub struct Waiter {
     inotify: Option<OwnedFd>,
     watched: Watched,
+    /// The tail's changes when the watches were put.
+    changes: Option<u64>,
     last: Instant,
 }
 
 impl Default for Waiter {
     fn default() -> Self {
-        Self { inotify: None, watched: Watched::default(), last: Instant::now() }
+        Self { inotify: None, watched: Watched::default(), changes: None, last: Instant::now() }
     }
 }
 
@@ -71,14 +76,19 @@ impl Waiter {
         let Some(fd) = &self.inotify else { return };
         let mut buffer = [MaybeUninit::<u8>::uninit(); 16 << 10];
         for _ in 0..64 {
-            if rustix::io::read(fd, &mut buffer).map_or(true, |(filled, _)| filled.is_empty()) {
-                return;
+            // With room for another event, whatever its name, there was none.
+            match rustix::io::read(fd, &mut buffer) {
+                Ok((_, rest)) if rest.len() < LARGEST_EVENT => {}
+                _ => return,
             }
         }
     }
 
     /// Puts the watches where they are needed now; whether that changed anything.
     fn arm(&mut self, tail: &Tail) -> bool {
+        if self.changes.replace(tail.changes) == Some(tail.changes) {
+            return false;
+        }
         let id = |path: &PathBuf| std::fs::metadata(path).ok().map(|meta| FileId::of(&meta));
         let wanted = Watched {
             folders: siblings::folders(tail.path())

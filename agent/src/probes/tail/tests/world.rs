@@ -265,7 +265,7 @@ impl World {
                 self.write(2);
                 fs::rename(&other, &self.log).unwrap();
             }
-            Act::Retarget => {
+            Act::Retarget | Act::Relink => {
                 self.end_part_if_writing();
                 // What the name stood for is behind another symlink now, or gone.
                 if self.tail.is_none() {
@@ -278,7 +278,11 @@ impl World {
                 self.writer = Some(self.open(&target));
                 self.write(2);
                 let link = self.folder.join("link.tmp");
-                std::os::unix::fs::symlink(&target, &link).unwrap();
+                if matches!(act, Act::Relink) {
+                    fs::hard_link(&target, &link).unwrap();
+                } else {
+                    std::os::unix::fs::symlink(&target, &link).unwrap();
+                }
                 fs::rename(link, &self.log).unwrap();
             }
             Act::MoveAwayAndBack => {
@@ -295,6 +299,12 @@ impl World {
                 fs::rename(&self.folder, &away).unwrap();
                 self.look();
                 fs::rename(&away, &self.folder).unwrap();
+            }
+            Act::Rest => {
+                self.look();
+                self.age();
+                self.look();
+                self.look();
             }
             Act::Stop => {
                 // Who stops looks a last time: what was deleted can't be found again.
@@ -317,6 +327,17 @@ impl World {
         }
     }
 
+    /// Makes everything look as if it had been left alone for a while, the order of the files' times kept.
+    fn age(&self) {
+        let older = |path: &Path| {
+            let Ok(file) = fs::File::open(path) else { return };
+            let before = file.metadata().unwrap().modified().unwrap() - Duration::from_millis(70);
+            file.set_times(fs::FileTimes::new().set_modified(before)).unwrap();
+        };
+        fs::read_dir(&self.folder).unwrap().flatten().for_each(|entry| older(&entry.path()));
+        older(&self.folder);
+    }
+
     /// A file that came and went between two looks under the log's name alone was never held.
     fn maybe_never_seen(&mut self) {
         let held = self
@@ -325,6 +346,11 @@ impl World {
         if !held {
             self.lose();
         }
+    }
+
+    /// Looks that found something to do.
+    pub(super) fn looks(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.looks)
     }
 
     pub(super) fn end(mut self) {

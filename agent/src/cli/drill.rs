@@ -1,0 +1,428 @@
+//! `agent drill`: what clients lose when this target fails.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use hyper::header::HeaderName;
+use jiff::Timestamp;
+
+use super::drill_view::View;
+use super::exit::OrExit;
+use super::fail::Fail;
+use super::output::Output;
+use super::recover::failure;
+use super::{Common, Exit, Failure, Settings};
+use crate::config::{Span, parse_span};
+use crate::drill::client::Client;
+use crate::drill::guard::Limits;
+use crate::drill::names;
+use crate::drill::page;
+use crate::drill::predict::{Check, Failure as Failing, Prediction, Range, Via, predict};
+use crate::drill::report::{self, Facts, Report, Run, Source};
+use crate::drill::rhythm::Rhythm;
+use crate::drill::run::{Drill, DrillError, What, run};
+use crate::drill::signals::SignalStream;
+use crate::drill::target::Target;
+use crate::drill::tls::Tls;
+use crate::drill::verdict::Answer;
+use crate::fault::{self, Mode, history};
+use crate::identity::{self, Notice};
+use crate::probes::{self, Expect};
+use crate::sys::clock::rfc3339;
+use crate::sys::file;
+use crate::sys::sigwait::Signals;
+
+/// How long the metadata service may take; without it nobody knows who we are, and the drill goes on.
+const IMDS_LIMIT: Duration = Duration::from_secs(3);
+/// nginx's own restart, at most, where the fault's length is only planned.
+const RESTART: Duration = Duration::from_secs(2);
+
+/// Measure through the load balancer what a failure costs, and what it should
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: Kind,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Kind {
+    Failover(Box<Failover>),
+}
+
+/// Make this target fail, and measure what clients lose until it is back in use
+///
+/// Asks every address of the URL's name, on new connections and on kept ones, at a steady pace that no slow answer
+/// delays: first while all is well, then while this nginx fails (as with `agent fail`, and it always ends), then until
+/// every node of the load balancer uses this target again. Three answers: did the outage last as long as the health
+/// check's interval and thresholds predict, is everything cleaned up, was it safe.
+///
+/// Exit code 0: three times yes. 1: any is no. 2: wrong usage. 3: cannot tell. 4: refused, as something is wrong already;
+/// nothing was touched. Ctrl-C ends the fault at once and still reports.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    agent drill failover --url http://my-alb.example/ --interval 5s --healthy 2 --report drill.html\n  \
+    agent drill failover --url https://my-alb.example/ --mode hang --secs 2m --max-outage 30s\n  \
+    agent drill failover --url http://my-alb.example/ --observe --expect-instance i-0abc --secs 5m")]
+struct Failover {
+    /// What clients ask the load balancer for; answered with 2xx or 3xx while all is well
+    #[arg(long, value_name = "URL")]
+    url: String,
+    /// How nginx fails
+    #[arg(long, value_enum, default_value = "stop")]
+    mode: Mode,
+    /// How long it fails; with --observe, how long to look on
+    #[arg(long, value_name = "D", default_value = "60", value_parser = parse_span)]
+    secs: Span,
+    /// Requests a second to each address of the name, half of them on new connections
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rps: u32,
+    /// Only measure, from anywhere, while the failure happens elsewhere
+    #[arg(long)]
+    observe: bool,
+    /// The instance that should vanish [default: this one]
+    #[arg(long, value_name = "ID")]
+    expect_instance: Option<String>,
+    /// The report as one page of HTML, with every request in it
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(flatten)]
+    check: CheckArgs,
+    /// End the fault when more than this part of the last requests fails
+    #[arg(long, value_name = "PCT", value_parser = percent)]
+    max_error_pct: Option<f64>,
+    /// End the fault when clients have got errors for so long
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    max_outage: Option<Span>,
+    /// The nginx with this configuration, where several run
+    #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid")]
+    conf: Option<PathBuf>,
+    /// The nginx with this master process, where several run
+    #[arg(long, value_name = "PID")]
+    pid: Option<i32>,
+    /// slow: how late /health answers [default: 10s]
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    delay: Option<Span>,
+    /// error: what requests are answered [default: 503]
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
+    status: Option<u16>,
+    /// Go on although the baseline isn't clean; also as in `agent fail --force`
+    #[arg(long)]
+    force: bool,
+}
+
+/// How requests are sent.
+#[derive(Debug, clap::Args)]
+struct ClientArgs {
+    /// The Host header, and the name on the certificate [default: the URL's]
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Measure these addresses instead of those that the name has
+    #[arg(long, value_name = "IP,…", value_delimiter = ',')]
+    resolve: Vec<IpAddr>,
+    /// The header in which an answer names its instance
+    #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
+    instance_header: HeaderName,
+    /// How long a request waits for its answer
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_span)]
+    deadline: Span,
+    /// How long everything must be well before
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_span)]
+    baseline: Span,
+}
+
+/// The target group's health check: what the prediction is made of.
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// HealthCheckIntervalSeconds [default: as the probes in the log come, else [probes] expect]
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    interval: Option<Span>,
+    /// HealthCheckTimeoutSeconds [default: 5s, at most the interval]
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    timeout: Option<Span>,
+    /// HealthyThresholdCount
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
+    healthy: u32,
+    /// UnhealthyThresholdCount
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10))]
+    unhealthy: u32,
+    /// Whose port the health check asks [default: nginx's]
+    #[arg(long, value_enum)]
+    checks: Option<Via>,
+}
+
+impl Args {
+    /// Runs the verb to its end.
+    ///
+    /// # Errors
+    /// Exit 2 for wrong usage, 3 where nothing can be measured, 4 where something is wrong already.
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+        match self.what {
+            Kind::Failover(args) => args.run(common),
+        }
+    }
+}
+
+impl Failover {
+    fn run(self, common: &Common) -> Result<Exit, Failure> {
+        // Before anything starts: a signal from now on ends the fault and the drill, and there is a report.
+        let signals = Signals::block().context("cannot wait for signals")?;
+        let settings = Settings::load(common, Vec::new())?;
+        self.validate()?;
+        let mut target = Target::parse(&self.url, self.client.host.as_deref()).or_exit(Exit::Usage)?;
+        target.instead.clone_from(&self.client.resolve);
+        let tls =
+            target.tls.then(|| Tls::new(&target.certificate_name())).transpose().or_exit(Exit::CannotTell)?;
+        let request = if self.observe { None } else { Some(self.request(&settings)?) };
+        if let Some(request) = &request {
+            fault::preflight::plan(request).map_err(failure)?;
+        }
+        more_descriptors();
+        let mut out = Output::new(common.json);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
+        runtime.block_on(self.drill(settings, target, tls, request, signals, &mut out))
+    }
+
+    fn validate(&self) -> Result<(), Failure> {
+        let usage = |message: String| Err(Failure::new(Exit::Usage, anyhow!(message)));
+        let between = |name: &str, span: Span, least: u64, most: u64| match span.0.as_millis() {
+            ms if (u128::from(least)..=u128::from(most)).contains(&ms) => Ok(()),
+            _ => usage(format!("{name} {span}: between {} and {}", Span::millis(least), Span::millis(most))),
+        };
+        between("--deadline", self.client.deadline, 100, 60_000)?;
+        between("--baseline", self.client.baseline, 500, 600_000)?;
+        if let Some(interval) = self.check.interval {
+            between("--interval", interval, 100, 300_000)?;
+        }
+        if let Some(timeout) = self.check.timeout {
+            between("--timeout", timeout, 10, 120_000)?;
+        }
+        if self.observe {
+            between("--secs", self.secs, 1000, 86_400_000)?;
+        }
+        if self.observe && (self.conf.is_some() || self.pid.is_some() || self.status.is_some()) {
+            return usage("--observe touches nothing: leave out --conf, --pid and --status".to_owned());
+        }
+        if let Some(path) = &self.report {
+            can_be_written(path).or_exit(Exit::Usage)?;
+        }
+        Ok(())
+    }
+
+    /// The fault, as `agent fail` would make it.
+    fn request(&self, settings: &Settings) -> Result<fault::preflight::Request, Failure> {
+        let fail = Fail {
+            mode: self.mode,
+            secs: self.secs,
+            conf: self.conf.clone(),
+            pid: self.pid,
+            delay: self.delay,
+            status: self.status,
+            dry_run: false,
+            detach: false,
+            force: self.force,
+        };
+        fail.request(settings)
+    }
+
+    async fn drill(
+        &self,
+        settings: Settings,
+        target: Target,
+        tls: Option<Tls>,
+        request: Option<fault::preflight::Request>,
+        signals: Signals,
+        out: &mut Output,
+    ) -> Result<Exit, Failure> {
+        let signals = SignalStream::new(signals).context("cannot wait for signals")?;
+        let first = tokio::select! {
+            first = names::resolve(&target) => first,
+            signal = signals.next() => return Ok(Exit::Signal(signal)),
+        };
+        let first =
+            first.with_context(|| format!("cannot resolve {}", target.name)).or_exit(Exit::CannotTell)?;
+        // Who looks on from elsewhere isn't the one that fails.
+        let mut identity = (!self.observe).then(|| identity::watch(settings.identity.clone()));
+        let mut us = self.expect_instance.clone();
+        if let (None, Some(identity)) = (&us, &mut identity) {
+            let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
+            let now = tokio::time::timeout(IMDS_LIMIT, known).await.ok().and_then(Result::ok);
+            us = now.filter(|now| now.source == identity::Source::Imds).map(|now| now.instance.clone());
+        }
+        if us.is_none() && !self.observe {
+            out.note("agent: the metadata service does not tell who this is: name it with --expect-instance");
+        }
+        let mut rhythm = self.rhythm(&settings.probes, settings.nginx.conf.as_deref(), out);
+        let (check, interval_source) = self.check(rhythm.as_ref(), &settings.probes);
+        let failing = self.failing(&target);
+        let facts = self.facts(&target, &check, interval_source, us.clone(), request.as_ref());
+        let what = match request {
+            Some(request) => What::Fault(settings.paths.clone(), request),
+            None => What::Observe(self.secs.0),
+        };
+        let deadline = self.client.deadline.0;
+        let client = Client::new(target.clone(), self.client.instance_header.clone(), deadline, tls);
+        let drill = Drill {
+            target,
+            first,
+            rps: self.rps,
+            baseline: self.client.baseline.0,
+            after: self.client.baseline.0.min(Duration::from_secs(5)),
+            deadline,
+            what,
+            limits: Limits { error_pct: self.max_error_pct, outage: self.max_outage.map(|span| span.0) },
+            force: self.force,
+            us,
+        };
+        let planned = predict(&check, &failing);
+        let mut view = View::new(&facts, &planned);
+        view.start(out);
+        let bounds = |marks: &crate::drill::phase::Marks, others: Option<bool>| -> Option<Prediction> {
+            let failing = Failing { others: others.unwrap_or(true), ..failing };
+            report::prediction(&check, &failing, marks, self.observe)
+        };
+        let ran = run(drill, client, &signals, &bounds, &mut |event| view.show(out, &event)).await;
+        view.clear();
+        let mut ran = ran.map_err(refused)?;
+        ran.leaving = identity.and_then(|identity| identity.borrow().leaving(&[Notice::Lifecycle]));
+        let probes = rhythm.as_mut().map_or_else(Vec::new, |rhythm| {
+            rhythm.look();
+            rhythm.nodes()
+        });
+        let result = report::build(&ran, &check, &failing, facts, probes);
+        let written = self.write(&result, &ran);
+        view.report(out, &result, &ran, self.report.as_deref().filter(|_| written.is_ok()));
+        written?;
+        Ok(exit(&result))
+    }
+
+    fn rhythm(&self, settings: &probes::Settings, conf: Option<&Path>, out: &mut Output) -> Option<Rhythm> {
+        if self.observe {
+            return None;
+        }
+        match Rhythm::find(settings, self.conf.as_deref().or(conf)) {
+            Ok(rhythm) => Some(rhythm),
+            Err(e) => {
+                out.note(&format!("agent: the load balancer's probes are not seen: {e}"));
+                None
+            }
+        }
+    }
+
+    fn check(&self, rhythm: Option<&Rhythm>, settings: &probes::Settings) -> (Check, Source) {
+        let given = self.check.interval.map(|span| (span.0, Source::Given));
+        let measured = || Some((rhythm?.interval()?, Source::Measured));
+        let (interval, source) = given.or_else(measured).unwrap_or_else(|| match settings.expect {
+            Expect::Every(span) => (span.0, Source::Assumed),
+            // HealthCheckIntervalSeconds, unless set.
+            Expect::Auto => (Duration::from_secs(30), Source::Assumed),
+        });
+        let timeout = self.check.timeout.map_or(Duration::from_secs(5).min(interval), |span| span.0);
+        let (healthy, unhealthy) = (self.check.healthy, self.check.unhealthy);
+        (
+            Check { interval, timeout, healthy, unhealthy, via: self.check.checks.unwrap_or(Via::Nginx) },
+            source,
+        )
+    }
+
+    /// The fault as it is planned.
+    fn failing(&self, target: &Target) -> Failing {
+        let lasts = self.secs.0;
+        Failing {
+            mode: self.mode,
+            lasts: Range::new(lasts, lasts + RESTART),
+            delay: self.delay.map_or(Duration::from_secs(10), |span| span.0),
+            deadline: self.client.deadline.0,
+            of_health: target.is_health(),
+            others: true,
+        }
+    }
+
+    fn facts(
+        &self,
+        target: &Target,
+        check: &Check,
+        interval_source: Source,
+        instance: Option<String>,
+        request: Option<&fault::preflight::Request>,
+    ) -> Facts {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let by = request.map(|request| request.by.clone());
+        Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            started: rfc3339(Timestamp::now()),
+            by: by.unwrap_or_else(|| history::who(|name| std::env::var(name).ok())),
+            url: target.url.clone(),
+            host: target.host.to_str().unwrap_or_default().to_owned(),
+            mode: self.mode,
+            observed: self.observe,
+            secs: self.secs.0.as_secs_f64(),
+            rps: self.rps,
+            deadline_ms: ms(self.client.deadline.0),
+            instance,
+            interval_ms: ms(check.interval),
+            interval_source,
+            timeout_ms: ms(check.timeout),
+            healthy: check.healthy,
+            unhealthy: check.unhealthy,
+            checks: check.via,
+        }
+    }
+
+    fn write(&self, result: &Report, ran: &Run) -> Result<(), Failure> {
+        let Some(path) = &self.report else { return Ok(()) };
+        let page = page::render(result, &ran.book);
+        let written = file::replace(path, page.as_bytes(), 0o644);
+        Ok(written.with_context(|| format!("cannot write {}", path.display()))?)
+    }
+}
+
+fn exit(result: &Report) -> Exit {
+    let answers = [
+        result.hypothesis.answer,
+        result.cleanup.as_ref().map_or(Answer::Yes, |verdict| verdict.answer),
+        result.safety.answer,
+    ];
+    match result.signal {
+        _ if answers[1] == Answer::No => Exit::No,
+        Some(signal) => Exit::Signal(signal),
+        None if answers.contains(&Answer::No) => Exit::No,
+        None if answers.contains(&Answer::Unknown) => Exit::CannotTell,
+        None => Exit::Done,
+    }
+}
+
+fn refused(error: DrillError) -> Failure {
+    match error {
+        DrillError::Unclean(_) => Failure::new(Exit::Refused, error),
+        DrillError::Fault(e) => failure(e),
+        DrillError::System { .. } => Failure::new(Exit::CannotTell, error),
+    }
+}
+
+/// Whether a report could be written there: known before anything is made to fail.
+fn can_be_written(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(!path.is_dir(), "--report {}: a folder", path.display());
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(folder, access)
+        .with_context(|| format!("--report {}: cannot write to {}", path.display(), folder.display()))
+}
+
+/// Requests that wait for a target that hangs each hold a descriptor; where that isn't permitted, those beyond are
+/// counted as unreachable.
+fn more_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.map_or(65_536, |most| most.min(65_536));
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: now.maximum });
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let pct: Option<f64> = text.trim_end_matches('%').parse().ok();
+    pct.filter(|pct| (0.0..=100.0).contains(pct)).ok_or_else(|| "write a percentage, such as 30".to_owned())
+}

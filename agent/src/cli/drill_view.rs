@@ -1,0 +1,280 @@
+//! How `agent drill` looks: phases and what the fault tells while it runs, tables and three answers at the end; or JSON
+//! Lines.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::drill_live::{Live, NAME, paint};
+use super::fail::sentence;
+use super::output::Output;
+use crate::drill::names::Change;
+use crate::drill::phase::Phase;
+use crate::drill::predict::{Prediction, Range};
+use crate::drill::report::{Facts, Report, Run, Source};
+use crate::drill::run::Event;
+use crate::drill::sample::{Book, Outcome, Sample};
+use crate::drill::strip::{cells, slice};
+use crate::drill::verdict::{Answer, Verdict, secs};
+use crate::drill::window::ms;
+use crate::fault::event::Told;
+use crate::sys::clock::rfc3339;
+
+/// Cells of a timeline in the report.
+const WIDTH: usize = 80;
+
+/// The look of one drill.
+#[derive(Debug)]
+pub(super) struct View {
+    live: Live,
+    facts: Facts,
+    planned: Prediction,
+    started: Timestamp,
+}
+
+impl View {
+    pub(super) fn new(facts: &Facts, planned: &Prediction) -> Self {
+        Self { live: Live::new(), facts: facts.clone(), planned: *planned, started: Timestamp::now() }
+    }
+
+    /// What will be done, and what should come of it.
+    pub(super) fn start(&mut self, out: &mut Output) {
+        let Self { facts, planned, .. } = self;
+        out.event(&json!({"event": "start", "at": facts.started, "facts": facts, "predicted": planned}));
+        let what = if facts.observed {
+            "observing".to_owned()
+        } else {
+            format!("{} for {} s", facts.mode.name(), facts.secs)
+        };
+        out.text(&format!("{what}, {} at {} requests a second to each address", facts.url, facts.rps));
+        let source = match facts.interval_source {
+            Source::Given => "given",
+            Source::Measured => "measured",
+            Source::Assumed => "assumed",
+        };
+        out.text(&format!(
+            "health check every {} s ({source}), time-out {} s, thresholds {} healthy, {} unhealthy",
+            facts.interval_ms / 1e3,
+            facts.timeout_ms / 1e3,
+            facts.healthy,
+            facts.unhealthy
+        ));
+        let outage = if planned.visible {
+            format!("an outage of {}", range(&planned.outage))
+        } else {
+            "no outage".into()
+        };
+        out.text(&format!(
+            "predicted: {outage}, back in use {} after the recovery",
+            range(&planned.readmission)
+        ));
+    }
+
+    /// Shows what happens.
+    pub(super) fn show(&mut self, out: &mut Output, event: &Event<'_>) {
+        match event {
+            Event::Tick(book, marks, error_pct, now) => {
+                if !out.is_json() {
+                    self.live.draw(book, marks, *error_pct, *now);
+                }
+            }
+            Event::Request(book, sample) => {
+                if out.is_json() {
+                    out.event(&self.request(book, sample));
+                }
+            }
+            Event::Phase(phase, at) => {
+                self.live.clear();
+                let stamp = self.at(*at);
+                out.event(&json!({"event": "phase", "phase": phase, "at": stamp, "at_ms": ms(*at)}));
+                if let Some(text) = describe(*phase, self.facts.observed) {
+                    out.text(&format!("{stamp}  {text}"));
+                }
+            }
+            Event::Name(change, at) => {
+                self.live.clear();
+                let stamp = self.at(*at);
+                let (change, node) = match change {
+                    Change::Added(node) => ("added", node),
+                    Change::Removed(node) => ("removed", node),
+                };
+                out.event(&json!({"event": "node", "node": node.to_string(), "change": change, "at": stamp, "at_ms": ms(*at)}));
+                out.text(&format!("{stamp}  node       {node} {change}"));
+            }
+            Event::Fault(Told::Event(event)) => {
+                self.live.clear();
+                out.event(event);
+                out.text(&sentence(event));
+            }
+            Event::Fault(Told::Warning(text)) => self.warn(out, text),
+            Event::Fault(Told::Holding { .. }) => {}
+            Event::Warning(text) => self.warn(out, text),
+        }
+    }
+
+    fn warn(&mut self, out: &mut Output, text: &str) {
+        self.live.clear();
+        out.event(&json!({"event": "warning", "message": text}));
+        out.note(&format!("agent: {text}"));
+    }
+
+    /// Takes the picture off the terminal.
+    pub(super) fn clear(&mut self) {
+        self.live.clear();
+    }
+
+    /// A time since the start, by the clock on the wall.
+    fn at(&self, since: Duration) -> String {
+        let since = jiff::SignedDuration::try_from(since).unwrap_or_default();
+        rfc3339(self.started.checked_add(since).unwrap_or(self.started))
+    }
+
+    fn request(&self, book: &Book, sample: &Sample) -> Value {
+        let (status, error) = match sample.outcome {
+            Outcome::Status(status) => (Some(status), None),
+            Outcome::Failed(class) => (None, Some(class.name())),
+        };
+        json!({
+            "event": "request", "at": self.at(sample.start()), "start_ms": ms(sample.start()),
+            "end_ms": sample.end_us as f64 / 1e3, "latency_ms": ms(sample.latency()), "late_ms": ms(sample.late()),
+            "node": book.node_of(sample), "stream": sample.stream, "status": status, "error": error,
+            "instance": book.instance_of(sample),
+        })
+    }
+
+    /// The end.
+    pub(super) fn report(&self, out: &mut Output, result: &Report, run: &Run, page: Option<&Path>) {
+        if out.is_json() {
+            let mut event = serde_json::to_value(result).unwrap_or_default();
+            event["event"] = "result".into();
+            event["report"] = json!(page.map(|path| path.display().to_string()));
+            return out.event(&event);
+        }
+        self.nodes(out, result);
+        self.timeline(out, result, run);
+        phases(out, result);
+        if result.schedule.blurred {
+            out.text(&format!(
+                "this machine was late: {} % of the requests were sent more than 20 ms after they were due, {} ms at worst",
+                result.schedule.late_pct, result.schedule.worst_ms
+            ));
+        }
+        if result.unfinished > 0 {
+            out.text(&format!("about {} requests were under way at the end", result.unfinished));
+        }
+        out.text("");
+        answer(out, "hypothesis", Some(&result.hypothesis));
+        answer(out, "clean-up", result.cleanup.as_ref());
+        answer(out, "safety", Some(&result.safety));
+        if let Some(path) = page {
+            out.text(&format!("report      {}", path.display()));
+        }
+    }
+
+    fn nodes(&self, out: &mut Output, result: &Report) {
+        out.text("");
+        out.text(&format!(
+            "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9}   {}",
+            "node", "requests", "errors", "outage", "drained", "back", "failed with"
+        ));
+        let short = |value: Option<Duration>| value.map_or_else(|| "-".to_owned(), secs);
+        for node in &result.nodes {
+            let failures: Vec<String> =
+                node.failures.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
+            let gone = if node.present { "" } else { " (left the name)" };
+            out.text(&format!(
+                "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9}   {}{gone}",
+                node.node,
+                node.requests,
+                node.errors,
+                short(node.outage),
+                short(node.drained_after),
+                short(node.readmitted_after),
+                failures.join(", ")
+            ));
+        }
+        if let Some(node) = result.nodes.iter().max_by_key(|node| node.outage) {
+            out.text(&format!(
+                "new connections: {} errors, {} of outage; kept ones: {} errors, {} (at {})",
+                node.new.errors,
+                short(node.new.outage),
+                node.kept.errors,
+                short(node.kept.outage),
+                node.node
+            ));
+        }
+    }
+
+    fn timeline(&self, out: &mut Output, result: &Report, run: &Run) {
+        let slice = slice(run.marks.end, WIDTH);
+        let count = usize::try_from(run.marks.end.as_millis() / slice.as_millis().max(1)).unwrap_or(0) + 1;
+        out.text("");
+        out.text(&format!(
+            "{:<NAME$} a mark is {} s: . answered, x some failed, X all failed",
+            "timeline",
+            slice.as_secs_f64()
+        ));
+        let colours = out.colours();
+        for (place, node) in result.nodes.iter().enumerate() {
+            let mine = run.book.samples.iter().filter(|one| usize::from(one.node) == place);
+            out.text(&format!("{:<NAME$} {}", node.node, paint(&cells(mine, slice, count), colours)));
+        }
+        for (place, instance) in result.instances.iter().enumerate() {
+            let mine = run.book.samples.iter().filter(|one| one.instance.map(usize::from) == Some(place));
+            let us = if Some(&instance.instance) == result.facts.instance.as_ref() { "*" } else { "" };
+            let name = format!("{}{us}", instance.instance);
+            out.text(&format!("{name:<NAME$} {}", paint(&cells(mine, slice, count), colours)));
+        }
+    }
+}
+
+fn phases(out: &mut Output, result: &Report) {
+    out.text("");
+    out.text(&format!(
+        "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}",
+        "phase", "requests", "errors", "p50", "p90", "p99", "max"
+    ));
+    let short = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+    for phase in &result.phases {
+        out.text(&format!(
+            "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}",
+            phase.phase.name(),
+            phase.requests,
+            phase.errors,
+            short(phase.p50_ms),
+            short(phase.p90_ms),
+            short(phase.p99_ms),
+            short(phase.max_ms)
+        ));
+    }
+}
+
+fn answer(out: &mut Output, question: &str, verdict: Option<&Verdict>) {
+    let Some(verdict) = verdict else { return };
+    let (word, colour) = match verdict.answer {
+        Answer::Yes => ("yes", "32"),
+        Answer::No => ("no", "31"),
+        Answer::Unknown => ("cannot tell", "33"),
+    };
+    let word = if out.colours() { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
+    out.text(&format!("{question:<11} {word}: {}", verdict.why.join("; ")));
+}
+
+fn describe(phase: Phase, observed: bool) -> Option<&'static str> {
+    match phase {
+        Phase::Baseline => Some("baseline   measuring while all is well"),
+        Phase::Readmission => Some("waiting    until every node uses this target again"),
+        Phase::After => Some("after      all should be well"),
+        Phase::Observe if observed => Some("observing  until the time is over"),
+        _ => None,
+    }
+}
+
+fn range(range: &Range) -> String {
+    if range.least == range.most {
+        return secs(range.most);
+    }
+    format!("{:.1} to {}", range.least.as_secs_f64(), secs(range.most))
+}

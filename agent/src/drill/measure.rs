@@ -1,0 +1,174 @@
+//! The measuring: every address of the name on its own schedule, each request a task of its own.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::client::{Client, Pool};
+use super::names::{self, Change, Known};
+use super::pace::Pace;
+use super::sample::{Outcome, Stream};
+use super::target::Target;
+
+/// What the measuring tells.
+#[derive(Debug)]
+pub enum Seen {
+    /// A request has ended.
+    Request(Request),
+    /// The name's addresses have changed.
+    Name(Change),
+    /// The name could not be resolved; the addresses known go on being measured.
+    Unresolved(String),
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+pub struct Request {
+    /// When it was due, since the start.
+    pub due: Duration,
+    /// When it was sent.
+    pub start: Duration,
+    /// When its outcome was known.
+    pub end: Duration,
+    /// The node.
+    pub node: SocketAddr,
+    /// Over which connection.
+    pub stream: Stream,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The instance that says it answered.
+    pub instance: Option<String>,
+}
+
+/// A measurement under way. Dropped, it asks no more.
+#[derive(Debug)]
+pub struct Measure {
+    seen: UnboundedReceiver<Seen>,
+    nodes: AbortHandle,
+    /// When it began.
+    pub zero: Instant,
+}
+
+impl Measure {
+    /// Starts to measure the addresses `first`, and those that the name gets later, `rps` requests a second each.
+    pub fn start(client: Client, target: Target, rps: u32, first: &[SocketAddr]) -> Self {
+        let (tell, seen) = unbounded_channel();
+        let zero = Instant::now();
+        let nodes = Nodes {
+            client: Arc::new(client),
+            target,
+            rps,
+            zero,
+            tell,
+            known: Known::default(),
+            running: HashMap::new(),
+            count: 0,
+        };
+        let nodes = tokio::spawn(nodes.watch(first.to_vec())).abort_handle();
+        Self { seen, nodes, zero }
+    }
+
+    /// What is seen next; `None` when the last request has ended after [`Measure::stop`].
+    pub async fn next(&mut self) -> Option<Seen> {
+        self.seen.recv().await
+    }
+
+    /// Asks no more; what was asked goes on to its end.
+    pub fn stop(&self) {
+        self.nodes.abort();
+    }
+}
+
+impl Drop for Measure {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Nodes {
+    client: Arc<Client>,
+    target: Target,
+    rps: u32,
+    zero: Instant,
+    tell: UnboundedSender<Seen>,
+    known: Known,
+    running: HashMap<SocketAddr, AbortOnDrop>,
+    count: u16,
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Nodes {
+    async fn watch(mut self, first: Vec<SocketAddr>) {
+        self.take(&first);
+        let mut trouble = None;
+        loop {
+            sleep(names::AGAIN).await;
+            match names::resolve(&self.target).await {
+                Ok(answer) => {
+                    self.take(&answer);
+                    trouble = None;
+                }
+                Err(e) => {
+                    let text = e.to_string();
+                    if trouble.as_ref() != Some(&text) {
+                        let _ = self.tell.send(Seen::Unresolved(text.clone()));
+                        trouble = Some(text);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, answer: &[SocketAddr]) {
+        for change in self.known.take(answer) {
+            match change {
+                Change::Added(addr) => {
+                    let pace = Pace::new(self.rps, self.count);
+                    self.count = self.count.wrapping_add(1);
+                    let (client, tell) = (Arc::clone(&self.client), self.tell.clone());
+                    let task = tokio::spawn(ask_for_ever(client, tell, addr, pace, self.zero));
+                    self.running.insert(addr, AbortOnDrop(task.abort_handle()));
+                }
+                Change::Removed(addr) => drop(self.running.remove(&addr)),
+            }
+            let _ = self.tell.send(Seen::Name(change));
+        }
+    }
+}
+
+async fn ask_for_ever(
+    client: Arc<Client>,
+    tell: UnboundedSender<Seen>,
+    node: SocketAddr,
+    pace: Pace,
+    zero: Instant,
+) {
+    let pool = Arc::new(Pool::default());
+    for number in pace.next_after(zero.elapsed()).. {
+        let due = pace.due(number);
+        sleep_until(zero + due).await;
+        let (client, pool, tell) = (Arc::clone(&client), Arc::clone(&pool), tell.clone());
+        tokio::spawn(async move {
+            let (start, stream) = (zero.elapsed(), Pace::stream(number));
+            let reply = client.ask(node, stream, &pool).await;
+            let (end, outcome, instance) = (zero.elapsed(), reply.outcome, reply.instance);
+            let _ = tell.send(Seen::Request(Request { due, start, end, node, stream, outcome, instance }));
+            drop(tell);
+            if let Some(kept) = reply.kept {
+                pool.keep(kept).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,269 @@
+//! What should happen: bounds for the outage window and for the time until a target is used again, derived from the
+//! target group's health check. Pure.
+//!
+//! A node probes every `I`, on a schedule that the fault knows nothing of: its first probe after the beginning of the
+//! fault comes `u` later, with `0 ≤ u < I`. A probe of a target that refuses fails at once, one of a target that hangs
+//! fails when its time-out `T` has passed ("The time that it takes for the target to respond does not affect the
+//! interval for the next health check request", "Health check settings",
+//! <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>). The `F`-th
+//! failure in a row takes the target out:
+//!
+//! - refused: after `u + (F−1)·I`, so within `(F−1)·I … F·I`;
+//! - silent: after `u + (F−1)·I + T`, so within `(F−1)·I + T … F·I + T`.
+//!
+//! Until then clients that are sent to this target get errors: that is the outage of this node, and the outage of the
+//! service is the longest of its nodes'. A fault that is over before ends the outage itself. Back in use it takes `H`
+//! successes in a row, `(H−1)·I … H·I` after the recovery. A probe that hung when the fault ended is answered then, up to
+//! `T` after it was sent: after a silent fault the lower bound is `T` less.
+//!
+//! With no other healthy target the load balancer fails open: it goes on sending requests here, and the outage lasts as
+//! long as the fault.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::fault::Mode;
+
+/// How long after nginx died the daemon's `/health` says so at the latest: the kernel closes its kept connection, and
+/// two failed checks a quarter of a second apart make it sure (`[health]`).
+const AGENT_SEES_DEATH: Duration = Duration::from_secs(1);
+/// The same for an nginx that hangs: two seconds between checks and time-outs of 0.7 s.
+const AGENT_SEES_HANG: Duration = Duration::from_secs(3);
+/// How long the daemon takes to see that nginx is back, or that the fault record is gone.
+const AGENT_SEES_END: Duration = Duration::from_secs(1);
+
+/// Whom the target group's health check asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// A port of nginx.
+    Nginx,
+    /// The agent's own port.
+    Agent,
+}
+
+/// The health check of the target group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// `HealthCheckIntervalSeconds`.
+    pub interval: Duration,
+    /// `HealthCheckTimeoutSeconds`.
+    pub timeout: Duration,
+    /// `HealthyThresholdCount`.
+    pub healthy: u32,
+    /// `UnhealthyThresholdCount`.
+    pub unhealthy: u32,
+    /// Whom it asks.
+    pub via: Via,
+}
+
+/// The fault and what else matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// How it fails.
+    pub mode: Mode,
+    /// How long, at least and at most: when exactly nginx fell silent can only be bounded.
+    pub lasts: Range,
+    /// `slow`: how late `/health` answers.
+    pub delay: Duration,
+    /// How long our requests wait for an answer.
+    pub deadline: Duration,
+    /// Whether it is `/health` that is measured.
+    pub of_health: bool,
+    /// Whether another healthy target is there to take over.
+    pub others: bool,
+}
+
+/// A time, at least and at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Range {
+    /// At least.
+    pub least: Duration,
+    /// At most.
+    pub most: Duration,
+}
+
+impl Range {
+    /// From here to there.
+    pub fn new(least: Duration, most: Duration) -> Self {
+        Self { least, most: most.max(least) }
+    }
+
+    /// Whether `value` lies in it, where it may be `below` too short and `above` too long.
+    pub fn holds(&self, value: Duration, below: Duration, above: Duration) -> bool {
+        value + below >= self.least && value <= self.most + above
+    }
+
+    fn plus(self, more: Duration) -> Self {
+        Self { least: self.least + more, most: self.most + more }
+    }
+}
+
+impl Serialize for Range {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut range = serializer.serialize_struct("Range", 2)?;
+        range.serialize_field("least_ms", &(self.least.as_micros() as f64 / 1e3))?;
+        range.serialize_field("most_ms", &(self.most.as_micros() as f64 / 1e3))?;
+        range.end()
+    }
+}
+
+/// The bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Prediction {
+    /// Whether clients are to see anything of it.
+    pub visible: bool,
+    /// From the first to the last client error.
+    #[serde(rename = "outage")]
+    pub outage: Range,
+    /// From the beginning of the fault until a node takes the target out; `None` when no probe sees the fault.
+    #[serde(rename = "detection")]
+    pub detection: Option<Range>,
+    /// From the recovery until every node uses the target again.
+    #[serde(rename = "readmission")]
+    pub readmission: Range,
+}
+
+/// The bounds for a fault and a health check.
+pub fn predict(check: &Check, failure: &Failure) -> Prediction {
+    let detection = detection(check, failure);
+    let visible = is_visible(failure);
+    let lasts = failure.lasts;
+    // Who asks a silent target shortly before it recovers is answered in time.
+    let patient = if is_silent(failure.mode) { failure.deadline } else { Duration::ZERO };
+    let throughout = Range::new(lasts.least.saturating_sub(patient), lasts.most);
+    let outage = match detection {
+        _ if !visible => Range::default(),
+        Some(detection) if failure.others => {
+            Range::new(detection.least.min(throughout.least), detection.most.min(throughout.most))
+        }
+        _ => throughout,
+    };
+    Prediction { visible, outage, detection, readmission: readmission(check, failure, detection) }
+}
+
+fn is_silent(mode: Mode) -> bool {
+    matches!(mode, Mode::Hang | Mode::Drop | Mode::Slow)
+}
+
+fn is_visible(failure: &Failure) -> bool {
+    match failure.mode {
+        Mode::Unhealthy => failure.of_health,
+        Mode::Slow => failure.of_health && failure.delay > failure.deadline,
+        _ => true,
+    }
+}
+
+/// From the beginning of the fault to the end of the `F`-th failed probe.
+fn detection(check: &Check, failure: &Failure) -> Option<Range> {
+    let refused = Range::new(check.interval * (check.unhealthy - 1), check.interval * check.unhealthy);
+    let silent = refused.plus(check.timeout);
+    let later = |seen: Duration| Range { most: refused.most + seen, ..refused };
+    match (failure.mode, check.via) {
+        (Mode::Unhealthy, _) => Some(refused),
+        (Mode::Slow, _) => (failure.delay > check.timeout).then_some(silent),
+        (Mode::Stop | Mode::Crash | Mode::Reject | Mode::Error, Via::Nginx) => Some(refused),
+        (Mode::Hang | Mode::Drop, Via::Nginx) => Some(silent),
+        (Mode::Stop | Mode::Crash, Via::Agent) => Some(later(AGENT_SEES_DEATH)),
+        (Mode::Hang, Via::Agent) => Some(later(AGENT_SEES_HANG)),
+        // They leave loopback and the agent's port alone.
+        (Mode::Drop | Mode::Reject | Mode::Error, Via::Agent) => None,
+    }
+}
+
+fn readmission(check: &Check, failure: &Failure, detection: Option<Range>) -> Range {
+    let Some(detection) = detection else { return Range::default() };
+    let lasts = failure.lasts;
+    if lasts.most < detection.least || !failure.others {
+        // Never out of use.
+        return Range::default();
+    }
+    let late = match (failure.mode, check.via) {
+        (Mode::Unhealthy | Mode::Slow, _) | (_, Via::Agent) => AGENT_SEES_END,
+        _ => Duration::ZERO,
+    };
+    let most = check.interval * check.healthy + late;
+    let early = if is_silent(failure.mode) { check.timeout } else { Duration::ZERO };
+    // A fault that ends while some nodes have noticed and others haven't: those never stopped using the target.
+    let everywhere = lasts.least >= detection.most;
+    let least = (check.interval * (check.healthy - 1)).saturating_sub(early);
+    Range::new(if everywhere { least } else { Duration::ZERO }, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn check(via: Via) -> Check {
+        Check { interval: secs(5), timeout: secs(2), healthy: 5, unhealthy: 2, via }
+    }
+
+    fn failure(mode: Mode, lasts: u64) -> Failure {
+        Failure {
+            mode,
+            lasts: Range::new(secs(lasts), secs(lasts)),
+            delay: secs(10),
+            deadline: secs(5),
+            of_health: false,
+            others: true,
+        }
+    }
+
+    fn bounds(range: Range) -> (u64, u64) {
+        (range.least.as_secs(), range.most.as_secs())
+    }
+
+    #[test]
+    fn a_refusing_target_is_out_within_its_threshold_of_intervals() {
+        let found = predict(&check(Via::Nginx), &failure(Mode::Stop, 60));
+        assert_eq!((bounds(found.outage), bounds(found.readmission)), ((5, 10), (20, 25)));
+    }
+
+    #[test]
+    fn a_silent_target_takes_a_timeout_longer() {
+        let found = predict(&check(Via::Nginx), &failure(Mode::Hang, 60));
+        assert_eq!((bounds(found.outage), bounds(found.readmission)), ((7, 12), (18, 25)));
+    }
+
+    #[test]
+    fn a_fault_that_is_over_before_it_is_noticed_is_the_outage() {
+        let found = predict(&check(Via::Nginx), &failure(Mode::Crash, 3));
+        assert_eq!((bounds(found.outage), bounds(found.readmission)), ((3, 3), (0, 0)));
+        let between = predict(&check(Via::Nginx), &failure(Mode::Crash, 7));
+        assert_eq!((bounds(between.outage), bounds(between.readmission)), ((5, 7), (0, 25)));
+    }
+
+    #[test]
+    fn without_another_target_the_outage_is_the_whole_fault() {
+        let alone = Failure { others: false, ..failure(Mode::Stop, 60) };
+        assert_eq!(bounds(predict(&check(Via::Nginx), &alone).outage), (60, 60));
+    }
+
+    #[test]
+    fn what_only_the_probes_see_costs_clients_nothing() {
+        for mode in [Mode::Unhealthy, Mode::Slow] {
+            let found = predict(&check(Via::Agent), &failure(mode, 60));
+            assert!(!found.visible && bounds(found.outage) == (0, 0) && found.detection.is_some());
+        }
+        let asked = Failure { of_health: true, ..failure(Mode::Unhealthy, 60) };
+        assert_eq!(bounds(predict(&check(Via::Agent), &asked).outage), (5, 10));
+        let quick = Failure { delay: secs(1), ..failure(Mode::Slow, 60) };
+        assert_eq!(predict(&check(Via::Nginx), &quick).detection, None);
+    }
+
+    #[test]
+    fn a_fault_that_the_probed_port_does_not_see_lasts_to_its_end() {
+        let found = predict(&check(Via::Agent), &failure(Mode::Error, 60));
+        assert_eq!(
+            (found.detection, bounds(found.outage), bounds(found.readmission)),
+            (None, (60, 60), (0, 0))
+        );
+        assert_eq!(bounds(predict(&check(Via::Agent), &failure(Mode::Hang, 60)).outage), (5, 13));
+    }
+}

@@ -1,0 +1,254 @@
+//! What a drill came to: every figure, the three answers, and the facts that one needs to repeat it. Pure.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::latency::{self, PhaseReport};
+use super::pace::Lateness;
+use super::phase::Marks;
+use super::predict::{Check, Failure, Prediction, Range, predict};
+use super::sample::{Book, Sample};
+use super::verdict::{Evidence, Verdict};
+use super::window::{self, InstanceReport, NodeReport, Window, ms};
+use crate::fault::Mode;
+use crate::probes::cadence;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A flag.
+    Given,
+    /// The probes in the access log.
+    Measured,
+    /// Neither: AWS's default, or the configuration's.
+    Assumed,
+}
+
+/// What the drill was told and what it ran on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Facts {
+    /// Of the agent.
+    pub version: &'static str,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// Who started it.
+    pub by: String,
+    /// What was measured.
+    pub url: String,
+    /// The Host header.
+    pub host: String,
+    /// How it failed.
+    pub mode: Mode,
+    /// Whether somebody else made it fail.
+    pub observed: bool,
+    /// How long it was to fail, or to be observed.
+    pub secs: f64,
+    /// Requests a second to each node.
+    pub rps: u32,
+    /// How long an answer may take.
+    pub deadline_ms: f64,
+    /// The instance that fails.
+    pub instance: Option<String>,
+    /// The target group's interval.
+    pub interval_ms: f64,
+    /// Where that comes from.
+    pub interval_source: Source,
+    /// Its time-out.
+    pub timeout_ms: f64,
+    /// Its healthy threshold.
+    pub healthy: u32,
+    /// Its unhealthy threshold.
+    pub unhealthy: u32,
+    /// Whom its health check asks.
+    pub checks: super::predict::Via,
+}
+
+/// What a run leaves behind.
+#[derive(Debug)]
+pub struct Run {
+    /// Every request.
+    pub book: Book,
+    /// What happened when.
+    pub marks: Marks,
+    /// What the name had at the end.
+    pub present: Vec<SocketAddr>,
+    /// The instance that fails.
+    pub us: Option<String>,
+    /// Whether another target was there during the baseline; unknown where nobody says its name.
+    pub others: Option<bool>,
+    /// The signal that ended it early.
+    pub signal: Option<i32>,
+    /// The limit that ended the fault early.
+    pub aborted: Option<String>,
+    /// As in [`Evidence::ended`].
+    pub ended: Option<Result<(), String>>,
+    /// Why this instance is about to be replaced.
+    pub leaving: Option<String>,
+    /// Requests that were under way at the end.
+    pub unfinished: u64,
+}
+
+/// The result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Whether the outage was what it should have been.
+    pub hypothesis: Verdict,
+    /// Whether nothing is left of the fault; `None` where it wasn't ours.
+    pub cleanup: Option<Verdict>,
+    /// Whether nothing happened that a drill must not do.
+    pub safety: Verdict,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Those that failed since the beginning of the fault.
+    pub errors: u64,
+    /// Those whose end wasn't waited for.
+    pub unfinished: u64,
+    /// The first that failed, since the start.
+    pub first_error_ms: Option<f64>,
+    /// The last.
+    pub last_error_ms: Option<f64>,
+    /// From the one to the other, over all nodes.
+    pub outage_ms: Option<f64>,
+    /// What should have been, by the fault's real length.
+    pub predicted: Option<Prediction>,
+    /// How far a figure may be below its prediction.
+    pub below_ms: f64,
+    /// And above.
+    pub above_ms: f64,
+    /// From the recovery until the last node used this target again.
+    pub readmitted_after_ms: Option<f64>,
+    /// The fault, since the start.
+    pub armed_ms: Option<f64>,
+    /// Seen to fail.
+    pub effective_ms: Option<f64>,
+    /// Its end has begun.
+    pub recovering_ms: Option<f64>,
+    /// Seen to answer.
+    pub recovered_ms: Option<f64>,
+    /// The signal that ended it early.
+    pub signal: Option<i32>,
+    /// Every node.
+    pub nodes: Vec<NodeReport>,
+    /// Every instance.
+    pub instances: Vec<InstanceReport>,
+    /// Every phase, with its latency.
+    pub phases: Vec<PhaseReport>,
+    /// How well the schedule was kept.
+    pub schedule: Lateness,
+    /// The probes that this target saw.
+    pub probes: Vec<cadence::NodeReport>,
+    /// What it was told and what it ran on.
+    pub facts: Facts,
+}
+
+/// The bounds for the fault as it really was.
+pub fn prediction(check: &Check, failure: &Failure, marks: &Marks, observed: bool) -> Option<Prediction> {
+    if observed {
+        // When it began and ended elsewhere isn't known: only that the nodes took it out.
+        return Some(predict(check, failure));
+    }
+    let (armed, effective) = (marks.armed?, marks.effective?);
+    let recovering = marks.recovering.unwrap_or(marks.end);
+    let recovered = marks.recovered.unwrap_or(marks.end);
+    let lasts = Range::new(recovering.saturating_sub(effective), recovered.saturating_sub(armed));
+    Some(predict(check, &Failure { lasts, ..*failure }))
+}
+
+/// Adds everything up.
+pub fn build(
+    run: &Run,
+    check: &Check,
+    failure: &Failure,
+    facts: Facts,
+    probes: Vec<cadence::NodeReport>,
+) -> Report {
+    let (book, marks) = (&run.book, &run.marks);
+    let us = run.us.as_deref().and_then(|name| book.place_of(name));
+    let failure = Failure { others: run.others.unwrap_or(true), ..*failure };
+    let prediction = prediction(check, &failure, marks, facts.observed);
+    let baseline = marks.trouble().unwrap_or(marks.end);
+    let nodes = window::nodes(book, marks, us, &run.present);
+    let troubled = book.samples.iter().filter(|one| one.start() >= baseline);
+    let window = Window::of(troubled);
+    let instances = window::instances(book, baseline);
+    let usual = Duration::from_secs(2) / facts.rps.max(1);
+    let gap = window::gap(book, us, baseline).unwrap_or(2 * usual).max(usual);
+    let mut evidence = Evidence {
+        prediction,
+        gap,
+        interval: check.interval,
+        nodes: &nodes,
+        outage: window.map(|w| w.length()),
+        marks,
+        named: us.is_some(),
+        interrupted: run.signal.is_some(),
+        aborted: run.aborted.as_deref(),
+        ended: run.ended.clone(),
+        failed_open: &[],
+        missing: &[],
+        leaving: run.leaving.as_deref(),
+    };
+    let failed_open = failed_open(run, prediction, us, evidence.above());
+    let missing = missing(run, baseline, &instances);
+    (evidence.failed_open, evidence.missing) = (&failed_open, &missing);
+    let at = |mark: Option<Duration>| mark.map(ms);
+    Report {
+        hypothesis: evidence.hypothesis(),
+        cleanup: evidence.cleanup(),
+        safety: evidence.safety(),
+        requests: book.samples.len() as u64,
+        errors: window.map_or(0, |w| w.errors),
+        unfinished: run.unfinished,
+        first_error_ms: window.map(|w| ms(w.first)),
+        last_error_ms: window.map(|w| ms(w.last)),
+        outage_ms: window.map(|w| ms(w.length())),
+        predicted: prediction,
+        below_ms: ms(evidence.below()),
+        above_ms: ms(evidence.above()),
+        readmitted_after_ms: at(evidence.readmitted()),
+        armed_ms: at(marks.armed),
+        effective_ms: at(marks.effective),
+        recovering_ms: at(marks.recovering),
+        recovered_ms: at(marks.recovered),
+        signal: run.signal,
+        phases: latency::phases(&book.samples, marks),
+        schedule: Lateness::of(&book.samples),
+        nodes,
+        instances,
+        probes,
+        facts,
+    }
+}
+
+/// The nodes that went on sending requests to this target when they should have noticed, and had nobody else to send
+/// them to: all targets were unhealthy.
+fn failed_open(run: &Run, prediction: Option<Prediction>, us: Option<u8>, above: Duration) -> Vec<String> {
+    let (Some(prediction), Some(effective)) = (prediction, run.marks.effective) else { return Vec::new() };
+    let Some(detection) = prediction.detection else { return Vec::new() };
+    let (from, until) = (effective + detection.most + above, run.marks.recovering.unwrap_or(run.marks.end));
+    let is_open = |node: &usize| {
+        let late =
+            |one: &&Sample| usize::from(one.node) == *node && one.start() >= from && one.start() < until;
+        let mut ours = false;
+        for one in run.book.samples.iter().filter(late) {
+            let by_us = us.is_some() && one.instance == us;
+            if one.is_ok() && !by_us {
+                return false;
+            }
+            ours |= by_us || !one.is_ok();
+        }
+        ours
+    };
+    let nodes = run.book.nodes();
+    (0..nodes.len()).filter(is_open).filter_map(|node| nodes.get(node)).map(ToString::to_string).collect()
+}
+
+/// The instances of the baseline that don't answer at the end, where the end was waited for.
+fn missing(run: &Run, baseline: Duration, instances: &[InstanceReport]) -> Vec<String> {
+    let tail = run.marks.recovered.unwrap_or(baseline);
+    let gone = |one: &&InstanceReport| one.before && one.last_ms < ms(tail);
+    instances.iter().filter(gone).map(|one| one.instance.clone()).collect()
+}

@@ -1,0 +1,214 @@
+//! What was measured: one sample a request, and the book of all of them. Times are microseconds since the start of the
+//! measurement, names are kept once: a drill of an hour at twenty requests a second stays below ten megabytes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How many instances are told apart. The names come off the network: whoever sends more doesn't fill the memory.
+const MOST_INSTANCES: usize = 255;
+/// As much of an instance's name as is kept.
+const LONGEST_NAME: usize = 64;
+
+/// Over which kind of connection a request went: they see different things, as a load balancer may go on using an old
+/// connection where it takes no new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// A connection of its own.
+    New,
+    /// One that was kept from requests before, or that will be.
+    Kept,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The connection was refused.
+    Refused,
+    /// The connection was closed or reset before the answer was whole.
+    Reset,
+    /// No connection before the deadline.
+    ConnectTimeout,
+    /// A connection, but no whole answer before the deadline.
+    ReadTimeout,
+    /// No TLS session.
+    Tls,
+    /// No route.
+    Unreachable,
+    /// What came back is no HTTP.
+    Malformed,
+}
+
+impl Class {
+    /// Its name in the JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ReadTimeout => "read_timeout",
+            Self::Tls => "tls",
+            Self::Unreachable => "unreachable",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A whole answer with this status.
+    Status(u16),
+    /// None.
+    Failed(Class),
+}
+
+impl Outcome {
+    /// Whether a client got what it asked for: 2xx or 3xx. A redirect is an answer as given, and isn't followed.
+    pub fn is_ok(self) -> bool {
+        matches!(self, Self::Status(200..=399))
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// When it was due.
+    pub due_us: u64,
+    /// When it was sent: later than due only where this machine was.
+    pub start_us: u64,
+    /// When its outcome was known.
+    pub end_us: u64,
+    /// Which node, by its place in the book.
+    pub node: u16,
+    /// Which instance answered, by its place in the book; `None` when nobody said so.
+    pub instance: Option<u8>,
+    /// Over which connection.
+    pub stream: Stream,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Sample {
+    /// When it was sent.
+    pub fn start(&self) -> Duration {
+        Duration::from_micros(self.start_us)
+    }
+
+    /// From sending to the end of the answer.
+    pub fn latency(&self) -> Duration {
+        Duration::from_micros(self.end_us.saturating_sub(self.start_us))
+    }
+
+    /// How late it was sent.
+    pub fn late(&self) -> Duration {
+        Duration::from_micros(self.start_us.saturating_sub(self.due_us))
+    }
+
+    /// Whether the client got what it asked for.
+    pub fn is_ok(&self) -> bool {
+        self.outcome.is_ok()
+    }
+}
+
+/// All samples, and the names in them.
+#[derive(Debug, Default)]
+pub struct Book {
+    /// In the order in which they ended.
+    pub samples: Vec<Sample>,
+    nodes: Vec<SocketAddr>,
+    instances: Vec<String>,
+}
+
+impl Book {
+    /// The place of a node, new or known.
+    pub fn node(&mut self, addr: SocketAddr) -> u16 {
+        let place = self.nodes.iter().position(|known| *known == addr).unwrap_or_else(|| {
+            self.nodes.push(addr);
+            self.nodes.len() - 1
+        });
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+
+    /// The place of an instance, new or known; `None` when there are too many to tell apart.
+    pub fn instance(&mut self, name: &str) -> Option<u8> {
+        let place = self.instances.iter().position(|known| known == name);
+        let place = match place {
+            Some(place) => place,
+            None if self.instances.len() < MOST_INSTANCES => {
+                self.instances.push(name.to_owned());
+                self.instances.len() - 1
+            }
+            None => return None,
+        };
+        u8::try_from(place).ok()
+    }
+
+    /// Every node that was ever measured.
+    pub fn nodes(&self) -> &[SocketAddr] {
+        &self.nodes
+    }
+
+    /// Every instance that ever answered.
+    pub fn instances(&self) -> &[String] {
+        &self.instances
+    }
+
+    /// The place of an instance by its name.
+    pub fn place_of(&self, instance: &str) -> Option<u8> {
+        self.instances.iter().position(|known| known == instance).and_then(|place| u8::try_from(place).ok())
+    }
+
+    /// The name of the instance that answered.
+    pub fn instance_of(&self, sample: &Sample) -> Option<&str> {
+        self.instances.get(usize::from(sample.instance?)).map(String::as_str)
+    }
+
+    /// The node that was asked.
+    pub fn node_of(&self, sample: &Sample) -> String {
+        self.nodes.get(usize::from(sample.node)).map_or_else(String::new, ToString::to_string)
+    }
+}
+
+/// An instance's name as it may be shown: bounded, visible ASCII. A header is anybody's text.
+pub fn clean_name(bytes: &[u8]) -> Option<String> {
+    let text: String = bytes
+        .iter()
+        .take(LONGEST_NAME)
+        .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '_' })
+        .collect();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_off_the_network_are_bounded_and_visible() {
+        assert_eq!(clean_name(b"i-0abc").as_deref(), Some("i-0abc"));
+        assert_eq!(clean_name(b"\x1b[31m \xff").as_deref(), Some("_[31m__"));
+        assert_eq!(clean_name(&[b'x'; 500]).unwrap().len(), LONGEST_NAME);
+        assert_eq!(clean_name(b""), None);
+    }
+
+    #[test]
+    fn a_flood_of_instances_is_not_told_apart() {
+        let mut book = Book::default();
+        let places: Vec<_> = (0..300).map(|n| book.instance(&format!("i-{n}"))).collect();
+        assert_eq!(places[254], Some(254));
+        assert!(places[255..].iter().all(Option::is_none));
+        assert_eq!(book.instance("i-7"), Some(7));
+    }
+
+    #[test]
+    fn redirects_are_answers_and_errors_are_not() {
+        let ok: Vec<u16> =
+            [200, 204, 301, 399, 400, 404, 502].into_iter().filter(|s| Outcome::Status(*s).is_ok()).collect();
+        assert_eq!(ok, [200, 204, 301, 399]);
+        assert!(!Outcome::Failed(Class::Refused).is_ok());
+    }
+}

@@ -1,0 +1,74 @@
+//! What to know before a fault, and what stops nothing.
+
+use std::io;
+use std::time::Duration;
+
+use super::preflight::Request;
+use super::unit;
+
+/// Failed probes in a row until a target is unhealthy, as a target group has it by default (`UnhealthyThresholdCount`,
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
+const UNHEALTHY_THRESHOLD: u32 = 2;
+/// What reconciles, at boot, a fault that was in force when the machine went down.
+const AT_BOOT: &str = "asg-agent-recover.service";
+
+/// The fault lasts long enough for the load balancer to find this target unhealthy.
+pub(super) fn replaced(request: &Request) -> Option<String> {
+    let cadence = request.cadence?;
+    let found: Duration = UNHEALTHY_THRESHOLD * cadence;
+    (request.lasts > found).then(|| {
+        format!(
+            "the load balancer probes every {:.1} s: by default it finds this target unhealthy within {:.1} s, and an \
+             Auto Scaling group with ELB health checks then replaces this instance",
+            cadence.as_secs_f64(),
+            found.as_secs_f64()
+        )
+    })
+}
+
+/// systemd will start it again.
+pub(super) fn undone(unit: &str, restart: &str) -> String {
+    format!("{unit} has Restart={restart}: systemd undoes this crash at once, and the fault is over then")
+}
+
+/// It will not come back with the environment it had.
+pub(super) fn plain_environment(pid: i32, why: &io::Error) -> String {
+    format!(
+        "the environment of nginx {pid} can't be read ({why}): it will be started with nothing but a PATH"
+    )
+}
+
+/// Nothing waits for the next boot.
+pub(super) fn after_a_reboot() -> Option<String> {
+    (!unit::is_enabled(AT_BOOT)).then(|| {
+        format!("{AT_BOOT} is not enabled: were this machine rebooted now, the next `agent` command of root's would \
+                 clear up, and nothing before it")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Mode;
+    use crate::fault::preflight::Choose;
+    use std::net::SocketAddr;
+
+    #[test]
+    fn a_fault_that_outlasts_two_probes_warns_of_the_replacement() {
+        let request = |lasts, cadence: Option<u64>| Request {
+            mode: Mode::Stop,
+            lasts: Duration::from_secs(lasts),
+            delay: None,
+            status: None,
+            health: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            choose: Choose::Only,
+            cadence: cadence.map(Duration::from_secs),
+            force: false,
+            by: "ann".into(),
+        };
+        let text = replaced(&request(60, Some(5))).unwrap();
+        assert!(text.contains("every 5.0 s") && text.contains("within 10.0 s"), "{text}");
+        assert_eq!(replaced(&request(10, Some(5))), None);
+        assert_eq!(replaced(&request(60, None)), None, "no probes were seen");
+    }
+}

@@ -1,0 +1,56 @@
+//! The manual and the shells' completions, from the tree of the command line.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use asg_agent::cli::Cli;
+use clap::{Command, CommandFactory};
+use clap_complete::{Shell, generate_to};
+
+/// Without what is hidden: the commands that only the agent itself calls.
+fn tree() -> Command {
+    let whole = Cli::command();
+    let shown = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    let mut tree = Command::new("agent").version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
+    tree = tree.about(whole.get_about().cloned().unwrap_or_default());
+    tree.args(whole.get_arguments().cloned()).subcommands(shown)
+}
+
+/// `agent.1`, and `agent-VERB.1` for each verb.
+pub(crate) fn manual(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    let root = tree();
+    page(root.clone(), folder, "agent")?;
+    for verb in root.get_subcommands() {
+        // clap keeps names for ever, and this ends soon.
+        let name: &'static str = format!("agent-{}", verb.get_name()).leak();
+        page(verb.clone().name(name).bin_name(format!("agent {}", verb.get_name())), folder, name)?;
+    }
+    Ok(())
+}
+
+fn page(command: Command, folder: &Path, name: &str) -> anyhow::Result<()> {
+    let source = format!("asg-agent {}", env!("CARGO_PKG_VERSION"));
+    // No date: clap_mangen would leave it empty, and a page says the same whenever it was made.
+    let man =
+        clap_mangen::Man::new(command.version(env!("CARGO_PKG_VERSION"))).source(source).manual("asg-agent");
+    let mut text = Vec::new();
+    man.render(&mut text)?;
+    let path = folder.join(format!("{name}.1"));
+    fs::write(&path, text).with_context(|| path.display().to_string())
+}
+
+/// `bash/agent`, `zsh/_agent`, `fish/agent.fish`.
+pub(crate) fn completions(folder: &Path) -> anyhow::Result<()> {
+    for (shell, name) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder)?;
+        let made = generate_to(shell, &mut tree(), "agent", &folder)?;
+        if shell == Shell::Bash {
+            // bash-completion looks for the command's own name.
+            fs::rename(made, folder.join("agent"))?;
+        }
+    }
+    Ok(())
+}

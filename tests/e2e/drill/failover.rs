@@ -1,0 +1,101 @@
+//! A drill from its baseline to its verdict.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use world::fleet::{Fleet, OTHER, OURS, check};
+
+use super::{all, finish, result};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const CHECK: &str = "--interval 1s --timeout 500ms --healthy 2 --unhealthy 2";
+
+fn answers(result: &Value) -> [&str; 3] {
+    ["hypothesis", "cleanup", "safety"].map(|question| result[question]["answer"].as_str().unwrap_or("none"))
+}
+
+/// The phases in their order.
+fn phases(events: &[Value]) -> Vec<&str> {
+    all(events, "phase").iter().map(|event| event["phase"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_stopped_nginx_is_an_outage_as_long_as_predicted() {
+    let fleet = Fleet::start(check(INTERVAL), 2, None).unwrap();
+    let (code, events, stderr) = finish(fleet.failover(&format!("--mode stop --secs 5 --rps 40 {CHECK}")));
+    let last = result(&events);
+    assert_eq!((code, answers(last)), (0, ["yes"; 3]), "{stderr} {last:#}");
+    assert_eq!(phases(&events), ["baseline", "fault", "hold", "readmission", "after"]);
+    assert!(fleet.nginx[0].answers());
+    let nodes = last["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2);
+    for node in nodes {
+        assert!(node["errors"].as_u64().unwrap() > 0 && node["failures"]["502"].is_u64(), "{node}");
+        assert!(node["readmitted_after_ms"].is_number());
+    }
+    let names: Vec<_> = last["instances"].as_array().unwrap().iter().map(|i| &i["instance"]).collect();
+    assert!(names.contains(&&OURS.into()) && names.contains(&&OTHER.into()));
+    // Every request is told, and the result counts no others.
+    let requests = all(&events, "request");
+    assert_eq!(requests.len() as u64, last["requests"].as_u64().unwrap());
+    let failed = requests.iter().filter(|r| r["status"] != 200);
+    let starts: Vec<f64> = failed.map(|r| r["start_ms"].as_f64().unwrap()).collect();
+    let first = starts.iter().copied().fold(f64::MAX, f64::min);
+    let length = starts.iter().copied().fold(0.0, f64::max) - first;
+    assert!((length - last["outage_ms"].as_f64().unwrap()).abs() < 0.01, "{length} {last:#}");
+    for stream in ["new", "kept"] {
+        assert!(requests.iter().any(|r| r["stream"] == stream));
+    }
+}
+
+#[test]
+fn a_crash_that_is_over_before_it_is_noticed_is_as_long_as_it_was() {
+    let fleet = Fleet::start(check(INTERVAL * 5), 2, None).unwrap();
+    let args = "--mode crash --secs 1 --rps 40 --interval 5s --timeout 2s --healthy 2 --unhealthy 2";
+    let (code, events, stderr) = finish(fleet.failover(args));
+    let last = result(&events);
+    assert_eq!((code, answers(last)), (0, ["yes"; 3]), "{stderr} {last:#}");
+    assert!(last["outage_ms"].as_f64().unwrap() < 4000.0);
+}
+
+#[test]
+fn clients_of_a_target_that_hangs_wait_until_their_deadline() {
+    let fleet = Fleet::start(check(INTERVAL), 2, None).unwrap();
+    let args = format!("--mode hang --secs 5 --rps 40 --deadline 1s {CHECK}");
+    let (code, events, stderr) = finish(fleet.failover(&args));
+    let last = result(&events);
+    assert_eq!((code, answers(last)), (0, ["yes"; 3]), "{stderr} {last:#}");
+    let nodes = last["nodes"].as_array().unwrap();
+    assert!(nodes.iter().all(|node| node["failures"]["read_timeout"].as_u64().unwrap() > 0), "{last:#}");
+    // An open loop: while answers are waited for, requests go on being sent.
+    let sent = all(&events, "request").len() as f64;
+    let phases = last["phases"].as_array().unwrap();
+    let due = phases.last().unwrap()["end_ms"].as_f64().unwrap() / 1e3 * 80.0;
+    assert!(sent > due * 0.9, "{sent} of {due} requests");
+}
+
+#[test]
+fn with_one_target_the_load_balancer_fails_open_and_that_is_not_safe() {
+    let fleet = Fleet::start(check(INTERVAL), 1, None).unwrap();
+    let (code, events, stderr) = finish(fleet.failover(&format!("--mode stop --secs 5 --rps 40 {CHECK}")));
+    let last = result(&events);
+    assert_eq!((code, answers(last)), (1, ["yes", "yes", "no"]), "{stderr} {last:#}");
+    assert!(last["safety"]["why"][0].as_str().unwrap().contains("failed open"), "{last:#}");
+    assert!(last["outage_ms"].as_f64().unwrap() > 4000.0);
+}
+
+#[test]
+fn a_wrong_hypothesis_is_said_to_be_wrong() {
+    let fleet = Fleet::start(check(INTERVAL), 2, None).unwrap();
+    // The load balancer probes every second, not every ten.
+    let args = "--mode stop --secs 6 --rps 40 --interval 10s --timeout 500ms --healthy 2 --unhealthy 2";
+    let (code, events, _) = finish(fleet.failover(args));
+    let last = result(&events);
+    assert_eq!((code, last["hypothesis"]["answer"].as_str()), (1, Some("no")), "{last:#}");
+}
+
+#[test]
+fn what_only_probes_see_costs_clients_nothing() {
+    let health = "location = /health { proxy_pass http://PLACE:8080; }";
+    let _ = health;
+}

@@ -1,0 +1,33 @@
+//! Drills through the simulated load balancer, and through a real one.
+
+mod early;
+mod failover;
+mod page;
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use world::agent;
+
+/// Far more than anything here takes: a busy machine breaks no test.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Runs a command to its end: exit code, JSON lines, stderr.
+fn finish(mut command: Command) -> (i32, Vec<Value>, String) {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), agent::events(&output.stdout), stderr)
+}
+
+/// The events of one kind.
+fn all<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["event"] == name).collect()
+}
+
+/// The last line, which must be the result.
+fn result(events: &[Value]) -> &Value {
+    let last = events.last().unwrap();
+    assert_eq!(last["event"], "result", "{last}");
+    last
+}
