@@ -24,6 +24,8 @@ package() {
         rpmsign:*) echo rpm-sign ;;
         readelf:*) echo binutils ;;
         gpg:*) echo gnupg ;;
+        systemd-analyze:*) echo systemd ;;
+        rpmlint:apt-get) echo rpmlint python3-rpm ;;
         python3-venv:dnf | python3-venv:yum) echo python3-pip ;;
         qemu-aarch64-static:*) echo qemu-user-static ;;
         aarch64-glibc:*) echo libc6-dev-arm64-cross ;;
@@ -58,7 +60,8 @@ for candidate in apt-get dnf yum; do
 done
 packages=()
 for command in "${missing[@]}"; do
-    packages+=("$(package "$command" "$manager")")
+    read -ra named <<<"$(package "$command" "$manager")"
+    packages+=("${named[@]}")
 done
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then

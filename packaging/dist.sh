@@ -12,10 +12,13 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 tools=$target/tools/zig-$ZIG-$ZIGBUILD
 if [ ! -x "$tools/bin/cargo-zigbuild" ]; then
     echo "Fetching zig $ZIG and cargo-zigbuild $ZIGBUILD into $tools" >&2
-    packaging/deps.sh python3-venv
     rm -rf "$tools" "$tools.new"
-    python3 -m venv "$tools.new"
-    "$tools.new/bin/python" -m pip install --quiet --disable-pip-version-check "ziglang==$ZIG" "cargo-zigbuild==$ZIGBUILD"
+    if ! packaging/deps.sh python3-venv || ! python3 -m venv "$tools.new" ||
+        ! "$tools.new/bin/python" -m pip install --quiet --disable-pip-version-check \
+            "ziglang==$ZIG" "cargo-zigbuild==$ZIGBUILD"; then
+        echo "zig and cargo-zigbuild cannot be had here: no portable binary" >&2
+        exit 75 # EX_TEMPFAIL of sysexits.h
+    fi
     mv "$tools.new" "$tools"
 fi
 export PATH="$tools/bin:$PATH"

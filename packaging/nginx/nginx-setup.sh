@@ -1,18 +1,20 @@
 #!/bin/sh
-# Lets nginx hand /health to the agent: one file of ours in nginx's conf.d, tested before nginx reads it, taken back
-# when nginx refuses it. A file that isn't ours is edited only where --nginx-conf names it, after a copy was made.
+# Lets nginx hand /health to the agent: files of ours beside its own, tested before nginx reads them, taken back when
+# nginx refuses them. A file that isn't ours is edited only where --nginx-conf names it, after a copy was made. No
+# request that a site answers today is taken from it: a server of ours is never the default one of its port.
 set -eu
 
 usage() {
     cat <<'END'
-nginx-setup install                   write conf.d/asg-agent.conf, test, reload
+nginx-setup install                   write conf.d/zz-asg-agent.conf (and default.d/asg-agent.conf where the default
+                                      server includes those), test, reload
 nginx-setup install --nginx-conf FILE the same for an nginx built from source: FILE gets one include line, and is
                                       kept as FILE.before-asg-agent
 nginx-setup remove [--nginx-conf FILE]  undo that (without FILE: everywhere it was done), test, reload
 nginx-setup print                     show what install would write
 Options: --nginx PROGRAM (else the one on PATH, or beside FILE), --port PORT (else 80)
-Exit codes: 0 done, 1 nginx refused it and all is as before, 2 wrong usage, 3 no nginx or no conf.d, 4 a file there
-isn't ours
+Exit codes: 0 done, 1 nginx refused it and all is as before, 2 wrong usage, 3 no nginx, or no place that is
+fit: what to add by hand is printed, 4 a file there isn't ours
 END
 }
 
@@ -25,7 +27,7 @@ fail() { # CODE MESSAGE
 }
 
 here=/usr/share/asg-agent/nginx
-[ -e "$here/asg-agent.conf" ] || here=$(dirname "$0")
+[ -e "$here/http.conf" ] || here=$(dirname "$0")
 wired=/var/lib/asg-agent/nginx-confs
 marker='# asg-agent'
 verb=
@@ -71,8 +73,9 @@ option() { # NAME: what nginx was built with
     return 1
 }
 
-# What is written, fit for this nginx.
+# What is written, fit for this nginx: `server` (all of it), `http` (what goes beside a location) or `location`.
 ours() {
+    what=$1
     set -- -e "s/listen 80;/listen $port;/"
     # Many nginx built from source lack the module that knows the peer's own address.
     # shellcheck disable=SC2016 # nginx's variables, not ours
@@ -82,12 +85,41 @@ ours() {
     esac
     # A relative log lies below nginx's prefix.
     [ -z "$file" ] || set -- "$@" -e 's| /var/log/nginx/access.log | logs/access.log |'
-    sed "$@" "$here/asg-agent.conf"
+    case $what in
+        server) cat "$here/http.conf" && echo && inlined ;;
+        http) cat "$here/http.conf" ;;
+        location) cat "$here/health.conf" ;;
+    esac | sed "$@"
 }
 
-conf_d() {
-    grep -Eq '^[[:space:]]*include[[:space:]]+[^;]*conf\.d/\*(\.conf)?["'\'']?;' "$main" || return 1
-    dirname "$main" | sed 's|$|/conf.d|'
+# The server with its location in it.
+inlined() {
+    while IFS= read -r line; do
+        case $line in
+            *'# HEALTH') sed -e 1d -e 's/^/    /' "$here/health.conf" ;;
+            *) printf '%s\n' "$line" ;;
+        esac
+    done <"$here/probes.conf"
+}
+
+includes() { # FOLDER: whether the main file includes the .conf files of this folder beside it
+    grep -Eq "^[[:space:]]*include[[:space:]]+[\"']?([^;]*/)?$1/\*(\.conf)?[\"']?;" "$main"
+}
+
+# What fits: `location` where the default server includes default.d (Amazon Linux, Fedora); `server` where ours would
+# not be the first of its port, which nginx makes the default one: there is a default_server, or all servers stand in
+# conf.d, where zz- comes last.
+fit() {
+    includes conf.d || return 1
+    if includes default\\.d; then
+        echo location
+        return 0
+    fi
+    "$program" -T -c "$main" 2>/dev/null | awk -v port="$port" -v ours="$(dirname "$main")/conf.d/" '
+        /^# configuration file / { name = $4; next }
+        /^[[:space:]]*listen[^#]*default_server/ { fits = 1 }
+        /^[[:space:]]*server[[:space:]]*(\{|$)/ && index(name, ours) != 1 { others = 1 }
+        END { exit !(fits || !others) }' && echo server
 }
 
 test_conf() { "$program" -t -c "$main" 2>&1; }
@@ -105,21 +137,47 @@ master() {
     [ "${exe% (deleted)}" = "$(readlink -f "$program")" ] && printf '%s\n' "$pid"
 }
 
+# Reloads, and waits until no worker of before takes connections. A configuration that passed the test may still be
+# refused then (an address that is taken): the workers stay.
 reload() {
     pid=$(master) || {
         say "nginx doesn't run: it reads this when it starts"
         return 0
     }
-    kill -HUP "$pid" && say "nginx $pid reloads"
+    before_them=$(pgrep -P "$pid" 2>/dev/null) || before_them=
+    kill -HUP "$pid" || return 1
+    tries=0
+    while takes_connections; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 100 ] || return 1
+        sleep 0.1
+    done
+    say "nginx $pid reloaded"
 }
 
-# Tests what is there now; when nginx refuses it, calls the function named to undo it.
+takes_connections() {
+    for worker in $before_them; do
+        title=$(tr '\0' ' ' 2>/dev/null <"/proc/$worker/cmdline") || continue
+        case $title in
+            *'shutting down'*) ;;
+            *'worker process'*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# Tests what is there now, and reloads; when nginx refuses it, calls the function named to undo it.
 accept_or() { # UNDO WHAT
     if said=$(test_conf); then
-        reload
-        return 0
+        if reload; then
+            return 0
+        fi
+        said="its workers did not change; its error log says why"
+        "$1"
+        ! test_conf >/dev/null || reload || true
+    else
+        "$1"
     fi
-    "$1"
     printf '%s\n' "$said" >&2
     fail 1 "nginx refuses $2; all is as before"
 }
@@ -133,7 +191,7 @@ write() { # FROM-STDIN TO, as a whole or not at all; conf.d's pattern doesn't ma
 manual() {
     cat >&2 <<END
 nginx-setup: $1
-To wire it by hand, put what \`$0 print\` shows into a file and add to nginx's http block:
+By hand: put what \`$0 print\` shows into a file, and include it at the end of nginx's http block:
     include /THAT/FILE;
 or let this do it, after making a copy:
     $0 install --nginx-conf ${main:-/opt/nginx/conf/nginx.conf}
@@ -141,22 +199,23 @@ END
     exit 3
 }
 
-# Puts our file at $place; sets `old` to what was there.
-put_ours() {
-    old=
-    if [ -e "$place" ]; then
-        is_ours "$place" || fail 4 "$place is there and isn't ours"
-        if ours | cmp -s - "$place"; then
-            return 0
-        fi
-        old=$place.old
-        cp -p "$place" "$old"
+# Writes ours to a place, with what was there before beside it as .old.
+put() { # KIND PLACE
+    if [ -e "$2" ]; then
+        is_ours "$2" || fail 4 "$2 is there and isn't ours"
+        cp -p "$2" "$2.old"
     fi
-    ours | write "$place"
+    ours "$1" | write "$2"
+}
+
+is_as_it_should_be() { # KIND PLACE
+    [ -e "$2" ] && is_ours "$2" && ours "$1" | cmp -s - "$2"
 }
 
 take_back() {
-    if [ -n "$old" ]; then mv -f "$old" "$place"; else rm -f "$place"; fi
+    for one in "$place" ${second:+"$second"}; do
+        if [ -e "$one.old" ]; then mv -f "$one.old" "$one"; else rm -f "$one"; fi
+    done
 }
 
 check_first() {
@@ -166,19 +225,31 @@ check_first() {
     }
 }
 
+# Sets `place`, and `second` where there are two.
+places() {
+    place=$(dirname "$main")/conf.d/zz-asg-agent.conf
+    second=
+    ! includes default\\.d || second=$(dirname "$main")/default.d/asg-agent.conf
+}
+
 install_conf_d() {
     find_nginx || manual "no nginx was found"
-    folder=$(conf_d) || manual "$main includes no conf.d"
     check_first
-    [ -d "$folder" ] || mkdir -p "$folder"
-    place=$folder/asg-agent.conf
-    if [ -e "$place" ] && is_ours "$place" && ours | cmp -s - "$place"; then
+    kind=$(fit) || manual "in $main there is no place of which it is sure that no site loses a request"
+    places
+    http=$kind
+    [ -z "$second" ] || http=http
+    if is_as_it_should_be "$http" "$place" && { [ -z "$second" ] || is_as_it_should_be location "$second"; }; then
         say "$place is as it should be"
         return 0
     fi
-    put_ours
+    mkdir -p "$(dirname "$place")" ${second:+"$(dirname "$second")"}
+    [ ! -e "$place" ] || is_ours "$place" || fail 4 "$place is there and isn't ours"
+    [ -z "$second" ] || put location "$second"
+    put "$http" "$place"
     accept_or take_back "$place"
-    say "wrote $place"
+    rm -f "$place.old" ${second:+"$second.old"}
+    say "wrote $place${second:+ and $second}"
 }
 
 install_into_file() {
@@ -187,22 +258,33 @@ install_into_file() {
     find_nginx || manual "no nginx was found for $file"
     check_first
     place=$(dirname "$file")/asg-agent.conf
+    second=
     before=$file.before-asg-agent
-    put_ours
+    put server "$place"
     if grep -q "include $place; $marker" "$file"; then
         accept_or take_back "$place"
         say "$file includes $place"
         return 0
     fi
     cp -p "$file" "$before"
+    # At the end of the http block: the first server of a port is its default one.
     awk -v line="    include $place; $marker" '
-        { print }
-        !done && /^[[:space:]]*http[[:space:]]*\{/ { print line; done = 1 }
+        {
+            text = $0
+            sub(/#.*/, "", text)
+            if (!inside && text ~ /^[[:space:]]*http[[:space:]]*(\{|$)/) { inside = 1; depth = 0; opened = 0 }
+            if (inside) {
+                opened += gsub(/\{/, "", text)
+                depth = opened - (closed += gsub(/\}/, "", text))
+                if (opened && depth == 0) { print line; inside = 0; done = 1 }
+            }
+            print
+        }
         END { exit !done }' "$before" >"$file.new" || {
         rm -f "$file.new"
         take_back
         rm -f "$before"
-        fail 3 "$file has no line that begins its http block; add inside of it: include $place;"
+        fail 3 "where the http block of $file ends can't be told; add at its end: include $place;"
     }
     # Not mv: owner, mode and label stay.
     cat "$file.new" >"$file"
@@ -213,6 +295,7 @@ install_into_file() {
         take_back
     }
     accept_or undo_file "$place, included from $file"
+    rm -f "$place.old"
     mkdir -p "$(dirname "$wired")"
     grep -qxF "$file" "$wired" 2>/dev/null || printf '%s\n' "$file" >>"$wired"
     say "$file includes $place; as it was: $before"
@@ -250,22 +333,24 @@ remove_conf_d() {
     file=
     program=$given
     find_nginx || return 0
-    folder=$(conf_d) || return 0
-    place=$folder/asg-agent.conf
-    [ -e "$place" ] || return 0
-    is_ours "$place" || fail 4 "$place isn't ours: left as it is"
-    mv -f "$place" "$place.removed"
-    put_back() { mv -f "$place.removed" "$place"; }
-    accept_or put_back "its configuration without $place"
-    rm -f "$place.removed" "$place.old"
-    say "removed $place"
+    places
+    [ -e "$place" ] || [ -e "${second:-$place}" ] || return 0
+    for one in "$place" ${second:+"$second"}; do
+        [ ! -e "$one" ] || is_ours "$one" || fail 4 "$one isn't ours: left as it is"
+    done
+    for one in "$place" ${second:+"$second"}; do
+        [ ! -e "$one" ] || mv -f "$one" "$one.old"
+    done
+    accept_or take_back "its configuration without $place"
+    rm -f "$place.old" ${second:+"$second.old"}
+    say "removed $place${second:+ and $second}"
 }
 
 given=$program
 case $verb in
     print)
         find_nginx || built=http_realip_module
-        ours
+        ours server
         ;;
     install)
         if [ -n "$file" ]; then install_into_file; else install_conf_d; fi

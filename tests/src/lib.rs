@@ -15,5 +15,6 @@ pub mod fleet;
 pub mod http;
 pub mod imds;
 pub mod machine;
+pub mod moto;
 pub mod nginx;
 pub mod place;

@@ -15,7 +15,10 @@ fn a_group_that_is_pinned_to_a_version_goes_to_the_new_one_and_back() {
     assert_eq!(world.holdings()["asg"]["version"], "2");
     world.run("rollback --asg web").done();
     let after = world.holdings();
-    assert_eq!((&after["asg"]["version"], &after["templates"]["lt-web"]["default"]), (&"1".into(), &1.into()));
+    assert_eq!(
+        (&after["asg"]["version"], &after["templates"]["lt-web"]["default"]),
+        (&"1".into(), &1.into())
+    );
     let run = world.run("rollback --asg web");
     assert!(run.code == Some(1) && run.stderr.contains("not published by ami-bake"), "{}", run.stderr);
 }
@@ -26,7 +29,10 @@ fn a_refresh_of_a_pinned_group_brings_its_own_way_back() {
     world.image("--asg web --refresh", None).done();
     let calls = world.cloud.calls();
     let refresh = calls.iter().find(|call| call.contains("start-instance-refresh")).unwrap();
-    assert!(refresh.contains("\"AutoRollback\": true") && refresh.contains("\"Version\": \"2\""), "{refresh}");
+    assert!(
+        refresh.contains("\"AutoRollback\": true") && refresh.contains("\"Version\": \"2\""),
+        "{refresh}"
+    );
     assert_eq!(world.holdings()["asg"]["version"], "1", "the refresh takes it over when it succeeds");
     let run = world.image("--asg web --refresh", None);
     assert!(run.code == Some(1) && run.stderr.contains("is under way"), "{}", run.stderr);
@@ -41,7 +47,11 @@ fn rollback_refuses_a_version_whose_image_is_gone() {
     world.cloud.save(&state).unwrap();
     let before = world.holdings();
     let run = world.run("rollback --launch-template web");
-    assert!(run.code == Some(1) && run.stderr.contains("ami-base of version 1 is not available"), "{}", run.stderr);
+    assert!(
+        run.code == Some(1) && run.stderr.contains("ami-base of version 1 is not available"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(world.holdings(), before);
 }
 
@@ -71,7 +81,11 @@ fn prune_keeps_the_newest_and_what_a_launch_template_names() {
     let plan = world.run("prune --keep 1 --dry-run").done();
     assert_eq!(plan.stdout.trim(), loose);
     let run = world.run("prune --keep 1").done();
-    assert!(run.stdout.trim() == loose && run.stderr.contains(&format!("{published} stays")), "{}", run.stderr);
+    assert!(
+        run.stdout.trim() == loose && run.stderr.contains(&format!("{published} stays")),
+        "{}",
+        run.stderr
+    );
     let after = world.holdings();
     let images: Vec<_> = after["images"].as_object().unwrap().keys().collect();
     assert!(images.len() == 3 && !images.contains(&&loose) && images.contains(&&newest), "{images:?}");
@@ -84,8 +98,12 @@ fn prune_takes_versions_away_that_nothing_needs() {
     let images: Vec<_> = (1..=4).map(|seed| another(&world, seed, "--launch-template web")).collect();
     world.run("prune --keep 1 --launch-template web").done();
     let after = world.holdings();
-    let versions: Vec<_> =
-        after["templates"]["lt-web"]["versions"].as_array().unwrap().iter().map(|v| v["n"].as_u64().unwrap()).collect();
+    let versions: Vec<_> = after["templates"]["lt-web"]["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["n"].as_u64().unwrap())
+        .collect();
     assert_eq!(versions, [1, 4, 5], "the first isn't ours, 4 is what rollback goes back to");
     let left = after["images"].as_object().unwrap();
     assert!(!left.contains_key(&images[0]) && !left.contains_key(&images[1]), "{:?}", left.keys());

@@ -22,14 +22,20 @@ fn an_image_is_made_tested_and_published_and_nothing_else_is_left() {
     assert_eq!((&made["imds"], &made["from"]), (&json!("v2.0"), &json!("stopped")));
     let snapshot = made["snapshot"].as_str().unwrap();
     let tag = &after["snapshots"][snapshot]["tags"]["ami-bake:run"];
-    assert!(tag.is_string() && made["tags"]["ami-bake:run"] == *tag && made["tags"]["ami-bake:tested"] == *tag);
+    assert!(
+        tag.is_string() && made["tags"]["ami-bake:run"] == *tag && made["tags"]["ami-bake:tested"] == *tag
+    );
     let template = &after["templates"]["lt-web"];
     assert_eq!(template["default"], 2);
-    assert_eq!(template["versions"][0], before["templates"]["lt-web"]["versions"][0], "the one before is kept");
+    assert_eq!(
+        template["versions"][0], before["templates"]["lt-web"]["versions"][0],
+        "the one before is kept"
+    );
     assert_eq!(template["versions"][1]["image"], image);
     assert_eq!(after["refreshes"][0]["Status"], "InProgress");
 
-    let verbs: Vec<_> = after["steps"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().trim()).collect();
+    let verbs: Vec<_> =
+        after["steps"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().trim()).collect();
     assert!(verbs[0].starts_with("install --rpm-url https"), "{verbs:?}");
     assert_eq!(verbs[1..], ["verify", "clean", "clean --check", "verify --booted"]);
 
@@ -37,7 +43,10 @@ fn an_image_is_made_tested_and_published_and_nothing_else_is_left() {
     let launches: Vec<_> = calls.iter().filter(|call| call.starts_with("ec2 run-instances")).collect();
     assert_eq!(launches.len(), 2);
     for launch in launches {
-        assert!(launch.contains("HttpTokens=required") && launch.contains("shutdown-behavior terminate"), "{launch}");
+        assert!(
+            launch.contains("HttpTokens=required") && launch.contains("shutdown-behavior terminate"),
+            "{launch}"
+        );
         assert!(launch.contains("Key=ami-bake:run") && !launch.contains("--key-name"), "{launch}");
     }
     assert!(calls.iter().any(|call| call.contains("VolumeType=gp3,Encrypted=true")));
@@ -53,7 +62,11 @@ fn the_same_inputs_make_no_second_image() {
     let before = world.holdings();
     let second = world.image("--launch-template web", None).done();
     assert_eq!(second.stdout, first.stdout);
-    assert!(second.stderr.contains("nothing to bake") && second.stderr.contains("names"), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("nothing to bake") && second.stderr.contains("names"),
+        "{}",
+        second.stderr
+    );
     assert_eq!(world.holdings(), before);
     // Another RPM is another image.
     std::fs::write(world.rpm(), [super::lead(), vec![1]].concat()).unwrap();
@@ -88,6 +101,41 @@ fn an_instance_is_imaged_first_and_only_a_copy_is_worked_on() {
     let calls = world.cloud.calls();
     let touching: Vec<_> = calls.iter().filter(touched).collect();
     assert!(touching.len() == 1 && touching[0].contains("create-image"), "{touching:?}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_made() {
+    let world = World::new("1");
+    let before = world.cloud.state().unwrap();
+    let mut arm = super::lead();
+    arm[9] = 19;
+    std::fs::write(world.rpm(), arm).unwrap();
+    let run = world.image("", None);
+    assert!(
+        run.code == Some(1) && run.stderr.contains("RPM is for aarch64, ami-base is x86_64"),
+        "{}",
+        run.stderr
+    );
+    std::fs::write(world.rpm(), super::lead()).unwrap();
+    let run = world.image("--asg other", None);
+    assert!(run.code == Some(1) && run.stderr.contains("no Auto Scaling group other"), "{}", run.stderr);
+    assert_eq!(world.cloud.state().unwrap(), before);
+}
+
+#[test]
+fn an_image_that_was_never_tested_is_not_taken_for_one_that_is() {
+    let world = World::new("1");
+    world.image("", None).done();
+    let mut state = world.cloud.state().unwrap();
+    for image in state["images"].as_object_mut().unwrap().values_mut() {
+        image["tags"].as_object_mut().unwrap().remove("ami-bake:tested");
+    }
+    world.cloud.save(&state).unwrap();
+    let run = world.image("", None);
+    assert!(run.code == Some(1) && run.stderr.contains("was never tested"), "{}", run.stderr);
+    let advice = run.stderr.split("ami-bake.sh ").nth(1).unwrap().trim().to_owned();
+    world.run(&advice).done();
+    world.image("", None).done();
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn every_verb_has_its_page_and_nothing_hidden_is_told() {
         "/usr/share/fish/vendor_completions.d/agent.fish",
         "/usr/share/doc/asg-agent/sbom.cdx.json",
         "/usr/share/licenses/asg-agent/LICENSES.txt",
-        "/usr/share/asg-agent/nginx/asg-agent.conf",
+        "/usr/share/asg-agent/nginx/http.conf",
     ] {
         assert!(files.lines().any(|line| line == path), "{path}: {files}");
     }

@@ -31,6 +31,8 @@ fn an_installed_package_serves_comes_back_and_leaves_nothing() {
 
     machine.reboot().unwrap();
     comes(&machine, "200");
+    // Its place in the log, written down when it ended.
+    assert_eq!(run(&machine, "stat -c '%U %a' /var/lib/asg-agent/serve/probes.json"), "asg-agent 600");
     assert_eq!(run(&machine, "systemctl is-active asg-agent"), "active");
 
     run(&machine, "rpm -e asg-agent");
@@ -55,7 +57,7 @@ fn is_confined(machine: &Machine) {
     assert!(run(machine, "agent status").contains("real-time priority on"));
 }
 
-/// nginx's log may be read by root alone here, and the daemon isn't root; its place in it is kept.
+/// nginx's log may be read by root alone here, and the daemon isn't root.
 fn follows_the_log(machine: &Machine) {
     run(machine, "chown root:root /var/log/nginx; chmod 700 /var/log/nginx");
     run(machine, "curl -s -A ELB-HealthChecker/2.0 http://127.0.0.1/ >/dev/null; chmod 600 /var/log/nginx/*");

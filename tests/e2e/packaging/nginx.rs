@@ -6,16 +6,23 @@ use world::place::wait_until;
 use super::{LONG, comes, machine, package, run, status, try_run};
 
 const SETUP: &str = "/usr/libexec/asg-agent/nginx-setup";
-const OURS: &str = "/etc/nginx/conf.d/asg-agent.conf";
+const OURS: &str = "/etc/nginx/conf.d/zz-asg-agent.conf";
 /// As a load balancer's probe has it: the private address and the port.
 const PROBE: &str = "-H 'Host: 10.0.1.5:80' http://127.0.0.1/health";
 
-fn with_agent() -> Option<Machine> {
-    let machine = machine(&[package("1")?])?;
+/// One machine for all of it: nothing costs as much as a machine.
+#[test]
+fn nginx_hands_health_on_and_nobodys_files_are_worse_than_before() {
+    let Some(machine) = package("1").and_then(|package| machine(&[package])) else { return };
     run(&machine, "rpm -i --nodeps /*-1.*.rpm");
     run(&machine, "systemctl start asg-agent");
     comes(&machine, "200");
-    Some(machine)
+    with_a_conf_d(&machine);
+    run(&machine, "rpm -i --nodeps /*-1.*.rpm");
+    run(&machine, "systemctl start asg-agent");
+    comes(&machine, "200");
+    as_on_amazon_linux(&machine);
+    built_from_source(&machine);
 }
 
 fn answers(machine: &Machine, args: &str, code: &str) {
@@ -24,82 +31,107 @@ fn answers(machine: &Machine, args: &str, code: &str) {
     assert!(wait_until(LONG, || status(machine, args) == code), "{args}: no {code}: {}", said());
 }
 
-#[test]
-fn nginx_hands_health_on_and_its_sites_stay_as_they_are() {
-    let Some(machine) = with_agent() else { return };
-    assert_ne!(status(&machine, PROBE), "200");
-    let sites = run(&machine, "find /etc/nginx -type f | sort | xargs cat | sha256sum");
+/// The sites stay as they are.
+fn with_a_conf_d(machine: &Machine) {
+    assert_ne!(status(machine, PROBE), "200");
+    let sites = run(machine, "find /etc/nginx -type f | sort | xargs cat | sha256sum");
 
-    run(&machine, &format!("{SETUP} install"));
-    answers(&machine, PROBE, "200");
-    answers(&machine, "http://127.0.0.1/", "200");
-    assert_eq!(status(&machine, "-H 'Host: 10.0.1.5' http://127.0.0.1/other"), "404");
-    assert!(run(&machine, &format!("{SETUP} install")).contains("as it should be"), "again does nothing");
+    run(machine, &format!("{SETUP} install"));
+    answers(machine, PROBE, "200");
+    answers(machine, "http://127.0.0.1/", "200");
+    assert_eq!(status(machine, "-H 'Host: 10.0.1.5' http://127.0.0.1/other"), "404");
+    assert!(run(machine, &format!("{SETUP} install")).contains("as it should be"), "again does nothing");
     // The upstream's connections are kept: a new one for each probe costs four times as much.
-    let taken = || run(&machine, "curl -s http://127.0.0.1:8081/status | grep -o '\"accepted\":[0-9]*'");
+    let taken = || run(machine, "curl -s http://127.0.0.1:8081/status | grep -o '\"accepted\":[0-9]*'");
     let before = taken();
     for _ in 0..20 {
-        assert_eq!(status(&machine, PROBE), "200");
+        assert_eq!(status(machine, PROBE), "200");
     }
     let number = |text: &str| text.rsplit(':').next().unwrap().parse::<u64>().unwrap();
     assert!(number(&taken()) - number(&before) <= 4, "{before} {}", taken());
 
     // nginx refuses what is there: nothing of ours is left, and nginx runs on.
-    run(&machine, &format!("{SETUP} remove"));
-    run(&machine, "echo 'upstream asg_agent { server 127.0.0.1:1; }' >/etc/nginx/conf.d/theirs.conf");
-    let (code, said) = try_run(&machine, &format!("{SETUP} install"));
+    run(machine, &format!("{SETUP} remove"));
+    run(machine, "echo 'upstream asg_agent { server 127.0.0.1:1; }' >/etc/nginx/conf.d/theirs.conf");
+    let (code, said) = try_run(machine, &format!("{SETUP} install"));
     assert!(
         code == Some(1) && said.contains("duplicate upstream") && said.contains("all is as before"),
         "{said}"
     );
-    run(&machine, &format!("test ! -e {OURS} && rm /etc/nginx/conf.d/theirs.conf && nginx -t"));
+    run(machine, &format!("test ! -e {OURS} && rm /etc/nginx/conf.d/theirs.conf && nginx -t"));
 
     // A broken configuration is nobody's to touch, nor is a file of that name that isn't ours.
-    run(&machine, "echo nonsense >/etc/nginx/conf.d/theirs.conf");
-    let (code, said) = try_run(&machine, &format!("{SETUP} install"));
+    run(machine, "echo nonsense >/etc/nginx/conf.d/theirs.conf");
+    let (code, said) = try_run(machine, &format!("{SETUP} install"));
     assert!(code == Some(1) && said.contains("nothing was touched"), "{said}");
-    run(&machine, &format!("rm /etc/nginx/conf.d/theirs.conf; echo '# mine' >{OURS}"));
-    assert_eq!(try_run(&machine, &format!("{SETUP} install")).0, Some(4));
-    run(&machine, &format!("rm {OURS}; {SETUP} install"));
-    answers(&machine, PROBE, "200");
+    run(machine, &format!("rm /etc/nginx/conf.d/theirs.conf; echo '# mine' >{OURS}"));
+    assert_eq!(try_run(machine, &format!("{SETUP} install")).0, Some(4));
+    run(machine, &format!("rm {OURS}; {SETUP} install"));
+    answers(machine, PROBE, "200");
 
     // An erased package takes its file along, and nginx serves what it served before.
-    run(&machine, "rpm -e asg-agent");
-    assert_eq!(run(&machine, "find /etc/nginx -type f | sort | xargs cat | sha256sum"), sites);
-    answers(&machine, "http://127.0.0.1/", "200");
-    assert_ne!(status(&machine, PROBE), "200");
+    run(machine, "rpm -e asg-agent");
+    assert_eq!(run(machine, "find /etc/nginx -type f | sort | xargs cat | sha256sum"), sites);
+    answers(machine, "http://127.0.0.1/", "200");
+    assert_ne!(status(machine, PROBE), "200");
 }
 
-#[test]
-fn an_nginx_built_from_source_gets_one_line_and_a_copy_is_kept() {
-    let Some(machine) = with_agent() else { return };
+/// The default server stands in nginx.conf behind the include of conf.d, and includes default.d.
+fn as_on_amazon_linux(machine: &Machine) {
+    let site = |include: &str| {
+        format!(
+            "pid /run/nginx.pid;\nevents {{}}\nhttp {{\n    include /etc/nginx/conf.d/*.conf;\n    server {{\n        \
+             listen 80;\n        server_name _;\n{include}        location / {{ return 200; }}\n    }}\n}}\n"
+        )
+    };
+    let conf = machine.root().join("etc/nginx/nginx.conf");
+    std::fs::write(&conf, site("")).unwrap();
+    run(machine, "systemctl reload nginx");
+    let (code, said) = try_run(machine, &format!("{SETUP} install"));
+    assert!(code == Some(3) && said.contains("--nginx-conf /etc/nginx/nginx.conf"), "{said}");
+    assert_eq!(run(machine, "ls /etc/nginx/conf.d"), "", "a server of ours would be the default one");
+
+    std::fs::write(&conf, site("        include /etc/nginx/default.d/*.conf;\n")).unwrap();
+    run(machine, &format!("{SETUP} install"));
+    assert_eq!(status(machine, PROBE), "200");
+    assert_eq!(
+        status(machine, "-H 'Host: 10.0.1.5' http://127.0.0.1/other"),
+        "200",
+        "the site is asked as before"
+    );
+    run(machine, &format!("{SETUP} remove"));
+    assert_eq!(run(machine, "ls /etc/nginx/conf.d /etc/nginx/default.d | grep asg || echo none"), "none");
+}
+
+/// It gets one line, and a copy is kept.
+fn built_from_source(machine: &Machine) {
     let conf = "/opt/nginx/conf/nginx.conf";
-    run(&machine, "systemctl disable --now nginx; mkdir -p /opt/nginx/conf /opt/nginx/logs /opt/nginx/sbin");
+    run(machine, "systemctl disable --now nginx; mkdir -p /opt/nginx/conf /opt/nginx/logs /opt/nginx/sbin");
     let lines = "error_log /opt/nginx/logs/error.log;\\npid /opt/nginx/logs/nginx.pid;\\nevents {}\\nhttp {\\n    server {\\n        \
                  listen 80;\\n        location / { return 200; }\\n    }\\n}\\n";
-    run(&machine, &format!("printf '{lines}' >{conf}; cp {conf} /before"));
+    run(machine, &format!("printf '{lines}' >{conf}; cp {conf} /before"));
     // Its prefix is /opt/nginx, as if it had been built so.
-    run(&machine, &format!("mkdir -p /usr/share/nginx/logs; nginx -t -c {conf} && nginx -c {conf}"));
+    run(machine, &format!("mkdir -p /usr/share/nginx/logs; nginx -t -c {conf} && nginx -c {conf}"));
     let setup = format!("{SETUP} --nginx /usr/sbin/nginx");
 
-    let (code, said) = try_run(&machine, &format!("{setup} install --nginx-conf /etc/nginx/mime.types"));
+    let (code, said) = try_run(machine, &format!("{setup} install --nginx-conf /etc/nginx/mime.types"));
     assert_ne!(code, Some(0), "{said}");
-    assert_eq!(run(&machine, "ls /etc/nginx/*asg* 2>/dev/null || echo none"), "none");
+    assert_eq!(run(machine, "ls /etc/nginx/*asg* 2>/dev/null || echo none"), "none");
 
-    run(&machine, &format!("{setup} install --nginx-conf {conf}"));
-    answers(&machine, PROBE, "200");
-    answers(&machine, "http://127.0.0.1/", "200");
-    run(&machine, &format!("cmp /before {conf}.before-asg-agent"));
+    run(machine, &format!("{setup} install --nginx-conf {conf}"));
+    answers(machine, PROBE, "200");
+    answers(machine, "http://127.0.0.1/", "200");
+    run(machine, &format!("cmp /before {conf}.before-asg-agent"));
     assert!(
-        run(&machine, &format!("{setup} install --nginx-conf {conf}")).contains("includes"),
+        run(machine, &format!("{setup} install --nginx-conf {conf}")).contains("includes"),
         "again does nothing"
     );
-    assert_eq!(run(&machine, &format!("grep -c asg-agent {conf}")), "1");
+    assert_eq!(run(machine, &format!("grep -c asg-agent {conf}")), "1");
 
     // An edit of theirs since then stays when ours goes.
-    run(&machine, &format!("echo '# theirs' >>{conf}"));
-    run(&machine, "cp /usr/sbin/nginx /opt/nginx/sbin/nginx");
-    run(&machine, "rpm -e asg-agent");
-    assert_eq!(run(&machine, &format!("diff /before {conf}; true")), "9a10\n> # theirs");
-    run(&machine, &format!("nginx -t -c {conf}; test ! -e /opt/nginx/conf/asg-agent.conf"));
+    run(machine, &format!("echo '# theirs' >>{conf}"));
+    run(machine, "cp /usr/sbin/nginx /opt/nginx/sbin/nginx");
+    run(machine, "rpm -e asg-agent");
+    assert_eq!(run(machine, &format!("diff /before {conf}; true")), "9a10\n> # theirs");
+    run(machine, &format!("nginx -t -c {conf}; test ! -e /opt/nginx/conf/asg-agent.conf"));
 }

@@ -37,7 +37,8 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             Ok(json!({"InstanceRefreshId": refresh}))
         }
         "cancel-instance-refresh" => {
-            let active = list(state, "refreshes").iter_mut().find(|refresh| refresh["Status"] == "InProgress");
+            let active =
+                list(state, "refreshes").iter_mut().find(|refresh| refresh["Status"] == "InProgress");
             let Some(active) = active else { return Err(("ActiveInstanceRefreshNotFound", String::new())) };
             active["Status"] = "Cancelled".into();
             Ok(json!({}))

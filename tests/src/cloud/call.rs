@@ -78,7 +78,8 @@ impl Call {
     /// Whether a resource has the tag that `--filters Name=tag:…,Values=…` asks for; other filters ask nothing of it.
     pub fn tag_matches(&self, tags: &Value) -> bool {
         self.values("filters").iter().all(|filter| {
-            let Some((name, value)) = filter.strip_prefix("Name=").and_then(|f| f.split_once(",Values=")) else {
+            let Some((name, value)) = filter.strip_prefix("Name=").and_then(|f| f.split_once(",Values="))
+            else {
                 return false;
             };
             match (name.strip_prefix("tag:"), name) {

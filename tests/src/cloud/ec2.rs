@@ -6,9 +6,9 @@ use super::{Answer, Call, id, list, table, tag_list};
 
 pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
     match call.name.as_str() {
-        "describe-subnets" => {
-            Ok(json!({"Subnets": [{"SubnetId": "subnet-a", "VpcId": "vpc-a", "AvailabilityZone": "eu-west-1a"}]}))
-        }
+        "describe-subnets" => Ok(
+            json!({"Subnets": [{"SubnetId": "subnet-a", "VpcId": "vpc-a", "AvailabilityZone": "eu-west-1a"}]}),
+        ),
         "create-security-group" => {
             call.knows(&["group-name", "description", "vpc-id", "tag-specifications"])?;
             let group = id(state, "sg");
@@ -22,7 +22,9 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
         }
         "delete-security-group" => {
             let group = call.value("group-id");
-            let used = table(state, "instances").values().any(|i| i["group"] == *group && i["state"] != "terminated");
+            let used = table(state, "instances")
+                .values()
+                .any(|i| i["group"] == *group && i["state"] != "terminated");
             if used {
                 return Err(("DependencyViolation", format!("{group} has a dependent object")));
             }
@@ -95,8 +97,10 @@ fn describe(state: &mut Value, call: &Call) -> Value {
         if !next.is_empty() && looks > 1 {
             instance["state"] = next.into();
         }
-        found.push(json!({"InstanceId": id, "State": {"Name": instance["state"]}, "ImageId": instance["image"],
-            "RootDeviceName": "/dev/xvda", "Architecture": "x86_64", "Tags": tag_list(&instance["tags"])}));
+        found.push(
+            json!({"InstanceId": id, "State": {"Name": instance["state"]}, "ImageId": instance["image"],
+            "RootDeviceName": "/dev/xvda", "Architecture": "x86_64", "Tags": tag_list(&instance["tags"])}),
+        );
     }
     json!({"Reservations": [{"Instances": found}]})
 }

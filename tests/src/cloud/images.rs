@@ -15,10 +15,14 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
         }
         "deregister-image" => {
             let image = call.value("image-id");
-            table(state, "images").remove(&image).map(|_| json!({})).ok_or(("InvalidAMIID.Unavailable", image))
+            table(state, "images")
+                .remove(&image)
+                .map(|_| json!({}))
+                .ok_or(("InvalidAMIID.Unavailable", image))
         }
         "describe-snapshots" => {
-            let all = table(state, "snapshots").iter().filter(|(_, snapshot)| call.tag_matches(&snapshot["tags"]));
+            let all =
+                table(state, "snapshots").iter().filter(|(_, snapshot)| call.tag_matches(&snapshot["tags"]));
             let all: Vec<_> = all.map(|(id, _)| json!({"SnapshotId": id})).collect();
             Ok(json!({"Snapshots": all}))
         }
@@ -27,7 +31,10 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             if table(state, "images").values().any(|image| image["snapshot"] == *snapshot) {
                 return Err(("InvalidSnapshot.InUse", format!("{snapshot} is in use by an image")));
             }
-            table(state, "snapshots").remove(&snapshot).map(|_| json!({})).ok_or(("InvalidSnapshot.NotFound", snapshot))
+            table(state, "snapshots")
+                .remove(&snapshot)
+                .map(|_| json!({}))
+                .ok_or(("InvalidSnapshot.NotFound", snapshot))
         }
         _ => call.unknown(),
     }

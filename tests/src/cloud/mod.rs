@@ -88,7 +88,9 @@ impl Cloud {
     pub fn holdings(&self) -> anyhow::Result<Value> {
         let mut state = self.state()?;
         if let Some(all) = state["instances"].as_object_mut() {
-            all.retain(|_, instance| !matches!(instance["state"].as_str(), Some("terminated" | "shutting-down")));
+            all.retain(|_, instance| {
+                !matches!(instance["state"].as_str(), Some("terminated" | "shutting-down"))
+            });
             all.values_mut().for_each(|instance| instance["looks"] = Value::Null);
         }
         if let Some(all) = state["refreshes"].as_array_mut() {
@@ -151,7 +153,8 @@ fn script() -> anyhow::Result<Pid> {
     let mut pid = nix::unistd::getppid();
     loop {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let parent: i32 = stat.rsplit(") ").next().and_then(|s| s.split(' ').nth(1)).unwrap_or("1").parse()?;
+        let parent: i32 =
+            stat.rsplit(") ").next().and_then(|s| s.split(' ').nth(1)).unwrap_or("1").parse()?;
         let command = fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         if !command.contains("ami-bake.sh") {
             return Ok(pid);

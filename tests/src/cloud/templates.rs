@@ -8,7 +8,8 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
     if call.name == "describe-launch-templates" {
         let (ids, names) = (call.values("launch-template-ids"), call.values("launch-template-names"));
         let all = table(state, "templates").iter().filter(|(id, template)| {
-            (ids.is_empty() || ids.contains(id)) && (names.is_empty() || names.iter().any(|n| template["name"] == *n))
+            (ids.is_empty() || ids.contains(id))
+                && (names.is_empty() || names.iter().any(|n| template["name"] == *n))
         });
         let all: Vec<_> = all
             .map(|(id, template)| {
@@ -17,9 +18,7 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             })
             .collect();
         return match all.as_slice() {
-            [] if !names.is_empty() => {
-                Err(("InvalidLaunchTemplateName.NotFoundException", names.join(" ")))
-            }
+            [] if !names.is_empty() => Err(("InvalidLaunchTemplateName.NotFoundException", names.join(" "))),
             _ => Ok(json!({"LaunchTemplates": all})),
         };
     }
@@ -41,7 +40,9 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             ])?;
             let data: Value = serde_json::from_str(&call.value("launch-template-data")).unwrap_or_default();
             let n = versions.iter().filter_map(|v| v["n"].as_u64()).max().unwrap_or(0) + 1;
-            versions.push(json!({"n": n, "image": data["ImageId"], "description": call.value("version-description")}));
+            versions.push(
+                json!({"n": n, "image": data["ImageId"], "description": call.value("version-description")}),
+            );
             Ok(json!({"LaunchTemplateVersion": {"VersionNumber": n}}))
         }
         "modify-launch-template" => {
