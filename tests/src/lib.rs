@@ -8,6 +8,7 @@ pub mod bench;
 pub mod daemon;
 pub mod demo;
 pub mod fleet;
+pub mod haproxy;
 pub mod http;
 pub mod imds;
 pub mod machine;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::phase::Marks;
-use super::predict::Prediction;
+use super::predict::{Prediction, Range};
 use super::window::NodeReport;
 
 /// An answer.
@@ -125,8 +125,15 @@ impl Evidence<'_> {
             return verdict.say(Answer::No, "the load balancer never stopped using this target");
         }
         let Some(slowest) = self.nodes.iter().filter_map(|node| node.drained_after).max() else { return };
-        let held = detection.holds(slowest, self.below(), self.above());
+        // A fault that is over before a node notices drains nothing there.
+        let (Some(begin), over) = (self.marks.effective, self.marks.recovering.unwrap_or(self.marks.end))
+        else {
+            return;
+        };
+        let lasted = over.saturating_sub(begin);
+        let detection = Range::new(detection.least.min(lasted), detection.most.min(lasted));
         let (least, most) = (secs(detection.least), secs(detection.most));
+        let held = detection.holds(slowest, self.below(), self.above());
         verdict.say(yes(held), format!("drained after {}, predicted {least} to {most}", secs(slowest)));
     }
 

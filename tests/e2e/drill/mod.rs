@@ -2,7 +2,9 @@
 
 mod early;
 mod failover;
+mod haproxy;
 mod page;
+mod predict;
 
 use std::process::Command;
 use std::time::Duration;
