@@ -74,6 +74,8 @@ pub struct Evidence<'a> {
     pub missing: &'a [String],
     /// Why this instance is about to be replaced, if it is.
     pub leaving: Option<&'a str>,
+    /// `--observe`: whether the instance that was expected to vanish did.
+    pub vanished: Option<bool>,
 }
 
 impl Evidence<'_> {
@@ -95,6 +97,13 @@ impl Evidence<'_> {
             return verdict;
         };
         self.judge_outage(&prediction, &mut verdict);
+        match self.vanished {
+            Some(true) => verdict.say(Answer::Yes, "the instance vanished, as expected"),
+            Some(false) => {
+                verdict.say(Answer::No, "the instance that was expected to vanish went on answering")
+            }
+            None => {}
+        }
         if self.ended.is_some() {
             self.judge_drain(&prediction, &mut verdict);
             self.judge_readmission(&prediction, &mut verdict);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use world::agent::Running;
 use world::fleet::{Fleet, OTHER, OURS, check};
 
-use super::{all, finish, result};
+use super::{LONG, all, finish, result};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const CHECK: &str = "--interval 1s --timeout 500ms --healthy 2 --unhealthy 2";
@@ -21,7 +22,7 @@ fn phases(events: &[Value]) -> Vec<&str> {
 
 #[test]
 fn a_stopped_nginx_is_an_outage_as_long_as_predicted() {
-    let fleet = Fleet::start(check(INTERVAL), 2, None).unwrap();
+    let fleet = Fleet::start(check(INTERVAL), 2, false).unwrap();
     let (code, events, stderr) = finish(fleet.failover(&format!("--mode stop --secs 5 --rps 40 {CHECK}")));
     let last = result(&events);
     assert_eq!((code, answers(last)), (0, ["yes"; 3]), "{stderr} {last:#}");
@@ -50,7 +51,7 @@ fn a_stopped_nginx_is_an_outage_as_long_as_predicted() {
 
 #[test]
 fn a_crash_that_is_over_before_it_is_noticed_is_as_long_as_it_was() {
-    let fleet = Fleet::start(check(INTERVAL * 5), 2, None).unwrap();
+    let fleet = Fleet::start(check(INTERVAL * 5), 2, false).unwrap();
     let args = "--mode crash --secs 1 --rps 40 --interval 5s --timeout 2s --healthy 2 --unhealthy 2";
     let (code, events, stderr) = finish(fleet.failover(args));
     let last = result(&events);
@@ -60,7 +61,7 @@ fn a_crash_that_is_over_before_it_is_noticed_is_as_long_as_it_was() {
 
 #[test]
 fn clients_of_a_target_that_hangs_wait_until_their_deadline() {
-    let fleet = Fleet::start(check(INTERVAL), 2, None).unwrap();
+    let fleet = Fleet::start(check(INTERVAL), 2, false).unwrap();
     let args = format!("--mode hang --secs 5 --rps 40 --deadline 1s {CHECK}");
     let (code, events, stderr) = finish(fleet.failover(&args));
     let last = result(&events);
@@ -76,7 +77,7 @@ fn clients_of_a_target_that_hangs_wait_until_their_deadline() {
 
 #[test]
 fn with_one_target_the_load_balancer_fails_open_and_that_is_not_safe() {
-    let fleet = Fleet::start(check(INTERVAL), 1, None).unwrap();
+    let fleet = Fleet::start(check(INTERVAL), 1, false).unwrap();
     let (code, events, stderr) = finish(fleet.failover(&format!("--mode stop --secs 5 --rps 40 {CHECK}")));
     let last = result(&events);
     assert_eq!((code, answers(last)), (1, ["yes", "yes", "no"]), "{stderr} {last:#}");
@@ -86,7 +87,7 @@ fn with_one_target_the_load_balancer_fails_open_and_that_is_not_safe() {
 
 #[test]
 fn a_wrong_hypothesis_is_said_to_be_wrong() {
-    let fleet = Fleet::start(check(INTERVAL), 2, None).unwrap();
+    let fleet = Fleet::start(check(INTERVAL), 2, false).unwrap();
     // The load balancer probes every second, not every ten.
     let args = "--mode stop --secs 6 --rps 40 --interval 10s --timeout 500ms --healthy 2 --unhealthy 2";
     let (code, events, _) = finish(fleet.failover(args));
@@ -95,7 +96,25 @@ fn a_wrong_hypothesis_is_said_to_be_wrong() {
 }
 
 #[test]
-fn what_only_probes_see_costs_clients_nothing() {
-    let health = "location = /health { proxy_pass http://PLACE:8080; }";
-    let _ = health;
+fn what_only_probes_see_costs_clients_nothing_and_drains_the_target() {
+    let fleet = Fleet::start(check(INTERVAL), 2, true).unwrap();
+    let (code, events, stderr) =
+        finish(fleet.failover(&format!("--mode unhealthy --secs 6 --rps 40 {CHECK}")));
+    let last = result(&events);
+    assert_eq!((code, answers(last)), (0, ["yes"; 3]), "{stderr} {last:#}");
+    assert_eq!((&last["errors"], &last["outage_ms"]), (&0.into(), &Value::Null));
+    assert!(last["hypothesis"]["why"][1].as_str().unwrap().contains("drained after"), "{last:#}");
+}
+
+#[test]
+fn a_failure_elsewhere_is_observed_and_the_instance_that_vanished_is_named() {
+    let fleet = Fleet::start(check(INTERVAL), 2, false).unwrap();
+    let args = format!("--observe --secs 6 --rps 40 --expect-instance {OTHER} {CHECK}");
+    let drill = Running::spawn(&fleet.place, fleet.failover(&args)).unwrap();
+    while drill.event("phase", LONG).unwrap()["phase"] != "observe" {}
+    fleet.nginx[1].stop().unwrap();
+    let last = drill.event("result", LONG).unwrap();
+    assert_eq!(answers(&last), ["yes", "none", "yes"], "{last:#}");
+    assert!(last["hypothesis"]["why"][1].as_str().unwrap().contains("vanished"), "{last:#}");
+    assert!(last["outage_ms"].is_number());
 }

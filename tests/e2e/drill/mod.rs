@@ -3,6 +3,7 @@
 mod early;
 mod failover;
 mod haproxy;
+mod names;
 mod page;
 mod predict;
 
