@@ -4,15 +4,15 @@
 build:
 	cargo build --release
 
-# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent. Only root may make
-# nginx fail, so the demo runs with its rights.
+# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent; the drill's report is
+# left in target/demo. Only root may make nginx fail, so the demo runs with its rights.
 demo: deps
 	cargo build --release --workspace
 	$(if $(filter 0,$(shell id -u)),,sudo) target/release/demo
 
 # Everything that the gate runs.
 test: check
-	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip
+	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip haproxy
 	cargo build --workspace
 	cargo test --workspace
 
@@ -24,7 +24,7 @@ check: deps
 
 # Ratios against the real peers in the same run; writes agent/BENCHMARKS.md.
 bench: deps
-	packaging/deps.sh --optional stress stress-ng goaccess mawk chrt
+	packaging/deps.sh --optional stress stress-ng goaccess mawk chrt haproxy
 	cargo build --release --workspace
 	target/release/bench > agent/BENCHMARKS.md.new
 	mv agent/BENCHMARKS.md.new agent/BENCHMARKS.md

@@ -179,6 +179,7 @@ pub fn build(
     let mut evidence = Evidence {
         prediction,
         gap,
+        late: book.samples.iter().map(Sample::late).max().unwrap_or_default(),
         interval: check.interval,
         nodes: &nodes,
         outage: window.map(|w| w.length()),

@@ -52,6 +52,8 @@ pub struct Evidence<'a> {
     pub prediction: Option<Prediction>,
     /// How finely the ends of a window can be seen.
     pub gap: Duration,
+    /// How late the latest request was sent: a machine that is late sees everything as late.
+    pub late: Duration,
     /// The interval of the probes.
     pub interval: Duration,
     /// Every node.
@@ -81,12 +83,17 @@ pub struct Evidence<'a> {
 impl Evidence<'_> {
     /// A window can be this much shorter than what it stands for: a request at each end.
     pub fn below(&self) -> Duration {
-        2 * self.gap
+        2 * self.gap + self.late()
     }
 
     /// And this much longer: probes aren't sent, and answers aren't seen, to the millisecond.
     pub fn above(&self) -> Duration {
-        self.gap + Duration::from_millis(250).max(self.interval / 20)
+        self.gap + Duration::from_millis(250).max(self.interval / 20) + self.late()
+    }
+
+    /// Beyond this the figures aren't inexact, they are worthless.
+    fn late(&self) -> Duration {
+        self.late.min(self.interval / 4)
     }
 
     /// Whether what clients lost lies within the bounds.

@@ -1,5 +1,6 @@
 //! The figures of `BENCHMARKS.md`: each room's measurements, beside its peers in the same run.
 
+pub mod drill;
 pub mod fault;
 pub mod health;
 pub mod kernel;
