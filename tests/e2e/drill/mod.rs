@@ -6,6 +6,7 @@ mod haproxy;
 mod names;
 mod page;
 mod predict;
+mod scale;
 
 use std::process::Command;
 use std::time::Duration;
