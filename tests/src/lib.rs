@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod decoys;
 pub mod demo;
 pub mod fleet;
+pub mod haproxy;
 pub mod http;
 pub mod imds;
 pub mod machine;
