@@ -288,6 +288,10 @@ impl State<'_> {
     }
 
     fn baseline_is_over(&mut self, now: Duration) -> Result<(), DrillError> {
+        // A node that is slow has until its first request's deadline.
+        if self.silent().is_some() && now < self.until + self.drill.deadline + TICK {
+            return Ok(());
+        }
         if let Some(why) = self.unclean() {
             if !self.drill.force {
                 return Err(DrillError::Unclean(why));
@@ -321,12 +325,19 @@ impl State<'_> {
             let (failed, all) = (failed.len(), samples.len());
             return Some(format!("{failed} of {all} requests failed, the first at {node} with {how}"));
         }
-        let answered = |addr: &SocketAddr| {
+        self.silent().map(|addr| {
+            let waited = (self.drill.baseline + self.drill.deadline).as_secs_f64();
+            format!("{addr} has not answered in {waited} s")
+        })
+    }
+
+    /// A node that has told nothing yet.
+    fn silent(&self) -> Option<&SocketAddr> {
+        let is_heard = |addr: &SocketAddr| {
             let place = self.book.nodes().iter().position(|known| known == addr);
-            samples.iter().any(|one| Some(usize::from(one.node)) == place)
+            self.book.samples.iter().any(|one| Some(usize::from(one.node)) == place)
         };
-        let silent = self.present.iter().find(|addr| !answered(addr));
-        silent.map(|addr| format!("{addr} has not answered in {} s", self.drill.baseline.as_secs_f64()))
+        self.present.iter().find(|addr| !is_heard(addr))
     }
 
     /// Whether every node was answered by this target since it recovered.

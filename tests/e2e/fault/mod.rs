@@ -5,7 +5,7 @@ mod hang;
 mod hostile;
 mod killed;
 mod life;
-mod net;
+pub(crate) mod net;
 mod refused;
 mod systemd;
 

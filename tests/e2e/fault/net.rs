@@ -20,12 +20,12 @@ use super::{LONG, finish, names};
 static NEXT: AtomicU8 = AtomicU8::new(0);
 
 /// nginx in a namespace `server`, a client in a namespace `client`. Dropped, both are gone.
-struct Cable {
-    place: Place,
+pub(crate) struct Cable {
+    pub(crate) place: Place,
     server: String,
     client: String,
-    addr: SocketAddr,
-    conf: String,
+    pub(crate) addr: SocketAddr,
+    pub(crate) conf: String,
 }
 
 fn ip(args: &str) -> bool {
@@ -38,7 +38,7 @@ fn ip(args: &str) -> bool {
 
 impl Cable {
     /// `None`, with a message, where namespaces or nftables aren't to be had.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let place = Place::new().unwrap();
         let name = format!("asg-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (server, client) = (format!("{name}s"), format!("{name}c"));
@@ -48,7 +48,7 @@ impl Cable {
             &conf,
             format!(
                 "user root; worker_processes 2; pid {folder}/net.pid; error_log {folder}/net.log; events {{}}\n\
-                 http {{ access_log off; server {{ listen 80; location / {{ return 200; }} }} }}"
+                 http {{ access_log off; server {{ listen 80; location / {{ add_header X-Instance-Id i-cable; return 200; }} }} }}"
             ),
         )
         .unwrap();
@@ -84,9 +84,18 @@ impl Cable {
     }
 
     /// The same command, in nginx's namespace.
-    fn in_server(&self, command: &Command) -> Command {
+    pub(crate) fn in_server(&self, command: &Command) -> Command {
+        self.inside(&self.server, command)
+    }
+
+    /// And in the client's.
+    pub(crate) fn in_client(&self, command: &Command) -> Command {
+        self.inside(&self.client, command)
+    }
+
+    fn inside(&self, namespace: &str, command: &Command) -> Command {
         let mut inside = Command::new("ip");
-        inside.args(["netns", "exec", &self.server]).arg(command.get_program()).args(command.get_args());
+        inside.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
         inside.current_dir(command.get_current_dir().unwrap_or(self.place.path()));
         if command.get_envs().next().is_some() {
             inside.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
