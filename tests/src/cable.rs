@@ -80,7 +80,7 @@ impl Cable {
             &conf,
             format!(
                 "user root; worker_processes 2; pid {folder}/net.pid; error_log {folder}/net.log; events {{}}\n\
-                 http {{ access_log off; server {{ listen 80; location / {{ return 200; }} }} }}"
+                 http {{ access_log off; server {{ listen 80; location / {{ add_header X-Instance-Id i-cable; return 200; }} }} }}"
             ),
         )?;
         let network = |end| Network(PathBuf::from(format!("/run/netns/{name}{end}")));
@@ -115,8 +115,17 @@ impl Cable {
 
     /// The same command, in nginx's network.
     pub fn in_server(&self, command: &Command) -> Command {
+        self.inside('s', command)
+    }
+
+    /// And in the client's.
+    pub fn in_client(&self, command: &Command) -> Command {
+        self.inside('c', command)
+    }
+
+    fn inside(&self, end: char, command: &Command) -> Command {
         let mut inside = Command::new("ip");
-        inside.args(["netns", "exec"]).arg(format!("{}s", self.name));
+        inside.args(["netns", "exec"]).arg(format!("{}{end}", self.name));
         inside.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
         inside.current_dir(command.get_current_dir().unwrap_or(self.place.path()));
         if command.get_envs().next().is_some() {

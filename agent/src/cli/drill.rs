@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
 use jiff::Timestamp;
 
+use super::drill_ends::{can_be_written, exit, more_descriptors, percent, refused};
 use super::drill_scale::Scale;
 use super::drill_view::View;
 use super::exit::OrExit;
@@ -23,11 +24,10 @@ use crate::drill::page;
 use crate::drill::predict::{Check, Failure as Failing, Prediction, Range, Via, predict};
 use crate::drill::report::{self, Facts, Report, Run, Source};
 use crate::drill::rhythm::Rhythm;
-use crate::drill::run::{Drill, DrillError, What, run};
+use crate::drill::run::{Drill, What, run};
 use crate::drill::signals::SignalStream;
 use crate::drill::target::Target;
 use crate::drill::tls::Tls;
-use crate::drill::verdict::Answer;
 use crate::fault::{self, Mode, history};
 use crate::identity::{self, Notice};
 use crate::probes::{self, Expect};
@@ -382,50 +382,4 @@ impl Failover {
         let written = file::replace(path, page.as_bytes(), 0o644);
         Ok(written.with_context(|| format!("cannot write {}", path.display()))?)
     }
-}
-
-fn exit(result: &Report) -> Exit {
-    let answers = [
-        result.hypothesis.answer,
-        result.cleanup.as_ref().map_or(Answer::Yes, |verdict| verdict.answer),
-        result.safety.answer,
-    ];
-    match result.signal {
-        _ if answers[1] == Answer::No => Exit::No,
-        Some(signal) => Exit::Signal(signal),
-        None if answers.contains(&Answer::No) => Exit::No,
-        None if answers.contains(&Answer::Unknown) => Exit::CannotTell,
-        None => Exit::Done,
-    }
-}
-
-fn refused(error: DrillError) -> Failure {
-    match error {
-        DrillError::Unclean(_) => Failure::new(Exit::Refused, error),
-        DrillError::Fault(e) => failure(e),
-        DrillError::System { .. } => Failure::new(Exit::CannotTell, error),
-    }
-}
-
-/// Whether a report could be written there: known before anything is made to fail.
-fn can_be_written(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    anyhow::ensure!(!path.is_dir(), "--report {}: a folder", path.display());
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(folder, access)
-        .with_context(|| format!("--report {}: cannot write to {}", path.display(), folder.display()))
-}
-
-/// Requests that wait for a target that hangs each hold a descriptor; where that isn't permitted, those beyond are
-/// counted as unreachable.
-fn more_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let now = getrlimit(Resource::Nofile);
-    let most = now.maximum.map_or(65_536, |most| most.min(65_536));
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: now.maximum });
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let pct: Option<f64> = text.trim_end_matches('%').parse().ok();
-    pct.filter(|pct| (0.0..=100.0).contains(pct)).ok_or_else(|| "write a percentage, such as 30".to_owned())
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
 
 mod drill;
+mod drill_ends;
 mod drill_live;
 mod drill_scale;
 mod drill_view;

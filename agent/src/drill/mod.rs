@@ -2,7 +2,7 @@
 //!
 //! - `target`, `names`: the URL and the addresses of its name. `pace`: when requests are due. `client`, `tls`: one
 //!   request. `measure`: all of them, on their schedules. `sample`: what is kept of each.
-//! - `breaker`: the fault. `signals`, `guard`: what ends it early. `run`: baseline → fault → hold → readmission → after.
+//! - `breaker`: the fault. `signals`, `guard`: what ends it early. `plan`, `run`: baseline → fault → hold → readmission → after.
 //! - `predict`: the bounds, derived. `phase`, `window`, `latency`, `strip`: figures. `rhythm`: the probes that this
 //!   target saw. `verdict`: three answers. `report`: all of it together; `page`: the same as one page of HTML.
 //! - `scale`: the instances that come and go under load.
@@ -18,6 +18,7 @@ pub mod names;
 pub mod pace;
 pub mod page;
 pub mod phase;
+pub mod plan;
 pub mod predict;
 pub mod report;
 pub mod rhythm;

@@ -8,94 +8,22 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::breaker::{Breaker, Happening};
 use super::client::Client;
-use super::guard::{Guard, Limits};
+use super::guard::Guard;
 use super::measure::{Measure, Request, Seen};
 use super::names::Change;
 use super::phase::{Marks, Phase};
+pub use super::plan::{Drill, DrillError, Event, What};
 use super::predict::Prediction;
 use super::report::Run;
 use super::sample::{Book, Sample};
 use super::signals::SignalStream;
-use super::target::Target;
 use super::window;
-use crate::config::Paths;
 use crate::fault::event::{Step, Told};
-use crate::fault::{FaultError, preflight};
 
 /// How often the phases are looked at, and the picture on the terminal is drawn.
 const TICK: Duration = Duration::from_millis(100);
 /// How much longer than predicted a target is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What is to be done.
-#[derive(Debug)]
-pub struct Drill {
-    /// Whom to ask.
-    pub target: Target,
-    /// The addresses that the name has at the start.
-    pub first: Vec<SocketAddr>,
-    /// Requests a second to each.
-    pub rps: u32,
-    /// How long everything must be well before.
-    pub baseline: Duration,
-    /// How long it is watched after.
-    pub after: Duration,
-    /// How long an answer may take.
-    pub deadline: Duration,
-    /// What fails.
-    pub what: What,
-    /// What is allowed.
-    pub limits: Limits,
-    /// Go on although the baseline isn't clean.
-    pub force: bool,
-    /// The name by which the target answers.
-    pub us: Option<String>,
-}
-
-/// What fails.
-#[derive(Debug)]
-pub enum What {
-    /// nginx here.
-    Fault(Paths, preflight::Request),
-    /// Something elsewhere, within this time.
-    Observe(Duration),
-}
-
-/// What there is to show.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A phase begins.
-    Phase(Phase, Duration),
-    /// A request has ended.
-    Request(&'a Book, &'a Sample),
-    /// The name's addresses have changed.
-    Name(&'a Change, Duration),
-    /// The fault tells something.
-    Fault(&'a Told),
-    /// Something to know that stops nothing.
-    Warning(String),
-    /// A tenth of a second has passed.
-    Tick(&'a Book, &'a Marks, f64, Duration),
-}
-
-/// Why there is no result.
-#[derive(Debug, thiserror::Error)]
-pub enum DrillError {
-    /// Something is wrong already.
-    #[error("the baseline is not clean: {0}; see to it first, or go on all the same with --force")]
-    Unclean(String),
-    /// There is no fault.
-    #[error(transparent)]
-    Fault(#[from] FaultError),
-    /// The system refuses.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// What it said.
-        source: std::io::Error,
-    },
-}
 
 /// Runs `drill`; `predict` gives the bounds once it is known whether there are others.
 ///
@@ -288,6 +216,10 @@ impl State<'_> {
     }
 
     fn baseline_is_over(&mut self, now: Duration) -> Result<(), DrillError> {
+        // A node that is slow has until its first request's deadline.
+        if self.silent().is_some() && now < self.until + self.drill.deadline + TICK {
+            return Ok(());
+        }
         if let Some(why) = self.unclean() {
             if !self.drill.force {
                 return Err(DrillError::Unclean(why));
@@ -321,12 +253,19 @@ impl State<'_> {
             let (failed, all) = (failed.len(), samples.len());
             return Some(format!("{failed} of {all} requests failed, the first at {node} with {how}"));
         }
-        let answered = |addr: &SocketAddr| {
+        self.silent().map(|addr| {
+            let waited = (self.drill.baseline + self.drill.deadline).as_secs_f64();
+            format!("{addr} has not answered in {waited} s")
+        })
+    }
+
+    /// A node that has told nothing yet.
+    fn silent(&self) -> Option<&SocketAddr> {
+        let is_heard = |addr: &SocketAddr| {
             let place = self.book.nodes().iter().position(|known| known == addr);
-            samples.iter().any(|one| Some(usize::from(one.node)) == place)
+            self.book.samples.iter().any(|one| Some(usize::from(one.node)) == place)
         };
-        let silent = self.present.iter().find(|addr| !answered(addr));
-        silent.map(|addr| format!("{addr} has not answered in {} s", self.drill.baseline.as_secs_f64()))
+        self.present.iter().find(|addr| !is_heard(addr))
     }
 
     /// Whether every node was answered by this target since it recovered.

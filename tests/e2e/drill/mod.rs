@@ -1,6 +1,7 @@
 //! Drills through the simulated load balancer, and through a real one.
 
 mod early;
+mod error;
 mod failover;
 mod haproxy;
 mod names;

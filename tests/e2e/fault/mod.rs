@@ -7,7 +7,7 @@ mod hostile;
 mod killed;
 mod left;
 mod life;
-mod net;
+pub(crate) mod net;
 mod refused;
 mod session;
 mod systemd;

@@ -14,7 +14,7 @@ use world::place::wait_until;
 use super::killed::STEPS;
 use super::{LONG, finish, names};
 
-pub(super) fn cable() -> Option<Cable> {
+pub(crate) fn cable() -> Option<Cable> {
     let cable = Cable::new().unwrap();
     if cable.is_none() {
         super::skipped("ip(8), nft(8) or the permission to make network namespaces is missing");

@@ -1,0 +1,60 @@
+//! The ends of `agent drill`: what is checked before, and what its exit codes mean.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::recover::failure;
+use super::{Exit, Failure};
+use crate::drill::report::Report;
+use crate::drill::run::DrillError;
+use crate::drill::verdict::Answer;
+
+/// The exit code: a fault that isn't over counts more than a signal, that more than the other answers.
+pub(super) fn exit(result: &Report) -> Exit {
+    let answers = [
+        result.hypothesis.answer,
+        result.cleanup.as_ref().map_or(Answer::Yes, |verdict| verdict.answer),
+        result.safety.answer,
+    ];
+    match result.signal {
+        _ if answers[1] == Answer::No => Exit::No,
+        Some(signal) => Exit::Signal(signal),
+        None if answers.contains(&Answer::No) => Exit::No,
+        None if answers.contains(&Answer::Unknown) => Exit::CannotTell,
+        None => Exit::Done,
+    }
+}
+
+/// Why there is no result, with its exit code.
+pub(super) fn refused(error: DrillError) -> Failure {
+    match error {
+        DrillError::Unclean(_) => Failure::new(Exit::Refused, error),
+        DrillError::Fault(e) => failure(e),
+        DrillError::System { .. } => Failure::new(Exit::CannotTell, error),
+    }
+}
+
+/// Whether a report could be written there: known before anything is made to fail.
+pub(super) fn can_be_written(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(!path.is_dir(), "--report {}: a folder", path.display());
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(folder, access)
+        .with_context(|| format!("--report {}: cannot write to {}", path.display(), folder.display()))
+}
+
+/// Requests that wait for a target that hangs each hold a descriptor; where that isn't permitted, those beyond are
+/// counted as unreachable.
+pub(super) fn more_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.map_or(65_536, |most| most.min(65_536));
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: now.maximum });
+}
+
+/// A percentage from 0 to 100.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let pct: Option<f64> = text.trim_end_matches('%').parse().ok();
+    pct.filter(|pct| (0.0..=100.0).contains(pct)).ok_or_else(|| "write a percentage, such as 30".to_owned())
+}
