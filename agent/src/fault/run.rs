@@ -25,6 +25,9 @@ use crate::sys::wait::{Waiter, Woken};
 /// How long the effect may take to show: the daemon looks at the record once a second, nginx closes at once.
 const EFFECT: Duration = Duration::from_secs(5);
 
+/// How long another command is waited for that is starting or ending a fault.
+const OTHERS: Duration = Duration::from_secs(10);
+
 /// No answer for so long is silence, where one takes a millisecond.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -105,11 +108,19 @@ fn keep_environment(paths: &Paths, plan: &Plan) -> Result<(), FaultError> {
 
 /// The lock, when no fault is on record.
 fn free_lock(paths: &Paths) -> Result<Lock, FaultError> {
-    let taken = lock(paths, Duration::from_millis(500))?;
-    if let Some(active) = Record::read(&paths.state)? {
-        return Err(FaultError::Active(describe(&active)));
+    let end = Instant::now() + OTHERS;
+    loop {
+        let taken = lock(paths, Duration::from_millis(50))?;
+        if let Some(active) = Record::read(&paths.state)? {
+            return Err(FaultError::Active(describe(&active)));
+        }
+        match taken {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() > end => return Err(FaultError::Busy(OTHERS)),
+            // Another one is about to put its fault on record, or has just taken it off.
+            None => {}
+        }
     }
-    taken.ok_or(FaultError::Busy(Duration::from_millis(500)))
 }
 
 /// A fault in a few words.

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use world::agent::{self, Running};
 use world::nginx::Nginx;
-use world::place::Place;
+use world::place::{Place, wait_until};
 
 use super::{LONG, World, finish};
 
@@ -50,11 +50,17 @@ fn a_second_fault_is_refused_and_told_of_the_first() {
 #[test]
 fn of_two_that_race_one_wins() {
     let world = World::new();
-    let racers: Vec<_> =
-        (0..4).map(|_| Running::spawn(&world.place, world.fail("--mode stop --secs 2")).unwrap()).collect();
-    let codes: Vec<_> = racers.into_iter().map(|mut r| r.wait(LONG).unwrap().code().unwrap()).collect();
-    assert_eq!(codes.iter().filter(|c| **c == 0).count(), 1, "{codes:?}");
-    assert!(codes.iter().all(|c| *c == 0 || *c == 4), "{codes:?}");
+    let mut racers: Vec<_> =
+        (0..4).map(|_| Running::spawn(&world.place, world.fail("--mode stop --secs 250")).unwrap()).collect();
+    let record = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(world.record()).ok()?).ok();
+    assert!(wait_until(LONG, || record().is_some_and(|record| record["phase"] == "injected")));
+    let winner = record().unwrap()["holder"]["pid"].as_i64().unwrap();
+    let winner = racers.iter().position(|racer| i64::from(racer.pid()) == winner).unwrap();
+    let winner = racers.swap_remove(winner);
+    for mut loser in racers {
+        assert_eq!(loser.wait(LONG).unwrap().code(), Some(4), "{}", loser.stderr());
+    }
+    assert_eq!(winner.end(nix::sys::signal::Signal::SIGTERM).unwrap().code(), Some(143));
     world.is_well();
 }
 
