@@ -81,11 +81,11 @@ step() {
     shift
     script=$(gzip -9n <"$PARTS/instance.sh" | base64 | tr -d '\n')
     printf -v words '%q ' "$@"
-    jq -n --arg script "$script" --arg words "$words" --arg limit "$limit" '{
-        executionTimeout: [$limit],
-        commands: ["set -eu", "umask 077", "mkdir -p /run/ami-bake",
-            "echo \($script) | base64 -d | gzip -d >/run/ami-bake/instance.sh",
-            "exec bash /run/ami-bake/instance.sh \($words)"]}' >"$SCRATCH/step"
+    # As JSON: of what stands in it only the words can hold a backslash or a quote.
+    words=${words//\\/\\\\}
+    printf '{"executionTimeout": ["%s"], "commands": ["set -eu", "umask 077", "mkdir -p /run/ami-bake",
+        "echo %s | base64 -d | gzip -d >/run/ami-bake/instance.sh",
+        "exec bash /run/ami-bake/instance.sh %s"]}' "$limit" "$script" "${words//\"/\\\"}" >"$SCRATCH/step"
     # Not the arguments of install: a signed URL is among them.
     if [ "$1" = install ]; then say "on $INSTANCE: $1"; else say "on $INSTANCE: $*"; fi
     until_true "$INSTANCE to register with SSM" step_sent ||
