@@ -4,15 +4,17 @@
 build:
 	cargo build --release
 
-# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent. Only root may make
-# nginx fail, so the demo runs with its rights.
+# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent; the drill's report is
+# left in target/demo. Only root may make nginx fail, so the demo runs with its rights.
 demo: deps
 	cargo build --release --workspace
 	$(if $(filter 0,$(shell id -u)),,sudo) target/release/demo
 
 # Everything that the gate runs. Where zig cannot be had (75) the package is not tested.
 test: check
-	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip rpmbuild rpmlint rpmsign gpg systemd-analyze readelf
+	packaging/deps.sh jq
+	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip haproxy rpmbuild rpmlint rpmsign gpg systemd-analyze readelf packer
+	-packaging/aws-tools.sh
 	cargo build --workspace
 	packaging/dist.sh $(shell uname -m) || [ $$? -eq 75 ]
 	cargo test --workspace
@@ -32,7 +34,7 @@ check: deps
 
 # Ratios against the real peers in the same run; writes agent/BENCHMARKS.md.
 bench: deps
-	packaging/deps.sh --optional stress stress-ng goaccess mawk chrt
+	packaging/deps.sh --optional stress stress-ng goaccess mawk chrt haproxy
 	cargo build --release --workspace
 	target/release/bench > agent/BENCHMARKS.md.new
 	mv agent/BENCHMARKS.md.new agent/BENCHMARKS.md

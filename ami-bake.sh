@@ -20,7 +20,7 @@ From anywhere with AWS credentials (needs the AWS command line and jq):
   image    --rpm FILE|s3://BUCKET/KEY|https://URL [--sha256 HEX] --base-ami AMI|al2023 | --instance-id ID
            [--launch-template NAME] [--asg NAME [--refresh]] [--region REGION] [--dry-run]
            [--bucket NAME] [--instance-profile NAME] [--instance-type TYPE] [--subnet ID] [--kms-key ID]
-           [--rpm-key FILE]
+           [--rpm-key FILE] [--nginx-conf FILE-ON-THE-INSTANCE]
   rollback --launch-template NAME | --asg NAME [--to-version N] [--refresh] [--region REGION] [--dry-run]
   prune    --keep N [--launch-template NAME] | --run ID   [--region REGION] [--dry-run]
 
@@ -55,7 +55,7 @@ esac
 # The flags of each verb; those of others are refused, not ignored.
 declare -A OPT=()
 case $verb in
-    image) takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key ' ;;
+    image) takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key nginx-conf ' ;;
     rollback) takes=' launch-template asg to-version region ' ;;
     prune) takes=' keep run launch-template region ' ;;
 esac

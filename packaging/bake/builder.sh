@@ -27,7 +27,7 @@ launch() {
         --metadata-options HttpEndpoint=enabled,HttpTokens=required,HttpPutResponseHopLimit=1 \
         --instance-initiated-shutdown-behavior terminate --user-data "file://$SCRATCH/user-data" \
         --tag-specifications "$(tags instance "$RUN-$what")" "$(tags volume "$RUN-$what")" "$@"
-    INSTANCE=$(pick '.Instances[0].InstanceId')
+    field INSTANCE InstanceId
     [ -n "$INSTANCE" ] || die "run-instances named no instance"
     LAUNCHING=no
 }
@@ -67,7 +67,8 @@ step_ended() {
         grep -q InvocationDoesNotExist "$SCRATCH/err" && return 1
         return 2
     fi
-    case $(pick .Status) in
+    field STATUS Status
+    case $STATUS in
         Pending | InProgress | Delayed) return 1 ;;
     esac
 }
@@ -76,7 +77,7 @@ step_ended() {
 # The script travels in the command (a document is 64 KB at most, this is about a tenth of it) and lies in /run there,
 # which no image has.
 step() {
-    local limit=$1 script id status line words=''
+    local limit=$1 script id line words=''
     shift
     script=$(gzip -9n <"$PARTS/instance.sh" | base64 | tr -d '\n')
     printf -v words '%q ' "$@"
@@ -89,11 +90,10 @@ step() {
     if [ "$1" = install ]; then say "on $INSTANCE: $1"; else say "on $INSTANCE: $*"; fi
     until_true "$INSTANCE to register with SSM" step_sent ||
         die "$INSTANCE takes no command over SSM: $(complaint)"
-    id=$(pick .Command.CommandId)
+    field id CommandId
     until_true "$1 on $INSTANCE" step_ended "$id" || die "$1 on $INSTANCE: $(complaint)"
-    status=$(pick .Status)
     while IFS= read -r line; do
         [ -z "$line" ] || printf '    %s\n' "$line" >&2
     done <<<"$(pick .StandardOutputContent)"
-    [ "$status" = Success ] || die "$1 on $INSTANCE ended as $status: $(pick .StandardErrorContent | tail -n 5)"
+    [ "$STATUS" = Success ] || die "$1 on $INSTANCE ended as $STATUS: $(pick .StandardErrorContent | tail -n 5)"
 }

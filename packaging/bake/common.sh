@@ -36,6 +36,13 @@ complaint() { tr -s '\n' ' ' <"$SCRATCH/err" | cut -c 1-600; }
 # A value out of the last answer; an empty string where there is none.
 pick() { jq -r "${@:1:$#-1}" "${!#} // empty" <<<"$OUT"; }
 
+# field VARIABLE KEY: the string of a key that the last answer has once. A quote inside of a string is written \", so that
+# no text can pass for a key; a tenth of the time of pick, for what is asked often.
+field() {
+    local pattern="\"$2\": ?\"([^\"]*)\""
+    if [[ $OUT =~ $pattern ]]; then printf -v "$1" %s "${BASH_REMATCH[1]}"; else printf -v "$1" ''; fi
+}
+
 # Looks again and again, until a command says yes (0) or that it never will (anything above 1).
 # until_true WHAT COMMAND…
 until_true() {

@@ -83,6 +83,7 @@ root_size() {
 name_image() {
     local hash
     hash=$(printf '%s\n' "$BASE" "$SHA256" "$(sha256sum <"$PARTS/instance.sh")" "$(opt kms-key)" \
+        "$(opt nginx-conf)" \
         "$(rpm_key | sha256sum)" | sha256sum)
     # What an instance holds can't be known beforehand: its image is never taken for an earlier one.
     ! asked instance-id || hash=$(printf '%s\n' "$hash" "$(opt instance-id)" "$RUN" | sha256sum)
@@ -176,12 +177,12 @@ make_image() {
     say "making the image $name of $instance"
     call ec2 create-image --instance-id "$instance" --name "$name" --description "ami-bake $RUN from $BASE" \
         --tag-specifications "$(tags image "$name" "$@")" "$(tags snapshot "$name" "$@")"
-    IMAGE=$(pick .ImageId)
+    field IMAGE ImageId
     until_true "the image $IMAGE" image_is_available "$IMAGE" || die "the image $IMAGE: $(complaint)"
 }
 
 bake() {
-    local source=$BASE builder key=() mapping
+    local source=$BASE builder more=() mapping
     if asked instance-id; then
         make_image "$(opt instance-id)" "ami-bake-$RUN-source"
         source=$IMAGE
@@ -190,13 +191,14 @@ bake() {
     hand_over_rpm
     call ec2 create-security-group --group-name "ami-bake-$RUN" --description "ami-bake: no ingress" \
         --vpc-id "$VPC" --tag-specifications "$(tags security-group "ami-bake-$RUN")"
-    GROUP=$(pick .GroupId)
+    field GROUP GroupId
     mapping="VolumeType=gp3,Encrypted=true,DeleteOnTermination=true${SIZE:+,VolumeSize=$SIZE}"
     ! asked kms-key || mapping+=",KmsKeyId=$(opt kms-key)"
     launch builder "$source" --block-device-mappings "DeviceName=$ROOT,Ebs={$mapping}"
     builder=$INSTANCE
-    ! asked rpm-key || key=(--rpm-key-base64 "$(rpm_key | base64 | tr -d '\n')")
-    step 900 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" "${key[@]}"
+    ! asked rpm-key || more=(--rpm-key-base64 "$(rpm_key | base64 | tr -d '\n')")
+    ! asked nginx-conf || more+=(--nginx-conf "$(opt nginx-conf)")
+    step 900 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" "${more[@]}"
     step 300 verify
     step 300 clean
     step 60 clean --check
@@ -218,7 +220,7 @@ image() {
     ! asked rpm-key || [ -r "$(opt rpm-key)" ] || wrong "there is no file $(opt rpm-key)"
     read_rpm
     call sts get-caller-identity
-    ACCOUNT=$(pick .Account)
+    field ACCOUNT Account
     local region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
     BUCKET=$(opt bucket)
     BUCKET=${BUCKET:-asg-agent-bake-$ACCOUNT-$region}

@@ -86,25 +86,28 @@ check_rpm() {
 }
 
 install_rpm() {
-    local wanted there flags=()
-    # What a header's digest names is installed or not: a second run has nothing to do.
-    wanted=$(rpm -qp --nosignature --qf '%{SHA1HEADER}' "$RPM")
-    there=$(rpm -q --qf '%{SHA1HEADER}' asg-agent 2>/dev/null) || there=
-    if [ "$wanted" = "$there" ]; then
+    local wanted flags=()
+    # The digest of its header tells what is installed from what is to be: a second run has nothing to do.
+    wanted=$(rpm -qp --nosignature --qf "$IDENTITY" "$RPM")
+    if [ "$wanted" = "$(installed)" ]; then
         ok "asg-agent is installed already"
         return
     fi
-    if has dnf; then
+    # dnf and yum bring what it needs; they take another build of the same version for nothing to do.
+    if [ -z "$(installed)" ] && has dnf; then
         dnf -y -q install "$RPM"
-    elif has yum; then
+    elif [ -z "$(installed)" ] && has yum; then
         yum -y -q install "$RPM"
     else
         # Where rpm isn't the distribution's own, its database knows nothing of what is there.
         [ ! -e /etc/debian_version ] || flags=(--force-debian --nodeps)
         rpm -U --replacepkgs --oldpackage "${flags[@]}" "$RPM"
     fi
+    [ "$wanted" = "$(installed)" ] || die "asg-agent was not installed"
     ok "installed $(rpm -q asg-agent)"
 }
+IDENTITY='%{VERSION}-%{RELEASE} %{SHA1HEADER} %{SIGMD5} %{BUILDTIME}'
+installed() { ! rpm -q asg-agent >/dev/null 2>&1 || rpm -q --qf "$IDENTITY" asg-agent; }
 
 install_nginx() {
     if [ -z "$NGINX_CONF" ] && ! has nginx; then
@@ -227,7 +230,7 @@ verify() {
     expect "agent recover brings it back" recovers
     expect "and /health says 200 through nginx" soon 30 through_nginx
     pid=$(main_pid)
-    systemctl kill --signal=KILL asg-agent.service
+    systemctl kill --kill-who=main --signal=KILL asg-agent.service
     expect "asg-agent.service comes back when it is killed" soon 30 other_pid "$pid"
     expect "and /health says 200" soon 30 status_is 200 "$HEALTH"
     expect "no unit has failed" no_failed_units
@@ -236,8 +239,9 @@ verify() {
 
 # ---- clean
 
-# What must not be in an image (EC2 guide, "building shared AMIs"; Image Builder, "security best practices"): a name, when
-# it can be removed (now, or only as the instance shuts down, because what runs until then writes it), and the globs.
+# What must not be in an image (EC2 guide, "building shared AMIs"; Image Builder, "security best practices"): a name, when it
+# is removed, and the globs. again: now, and once more as the instance shuts down, because what runs until then writes
+# it. last: only then, because what runs until then needs it.
 items() {
     cat <<'ITEMS'
 ssh host keys|now|/etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
@@ -245,12 +249,12 @@ authorized keys|now|~/.ssh/authorized_keys*
 private keys and credentials|now|~/.ssh/id_* ~/.aws ~/.docker/config.json ~/.netrc ~/.git-credentials ~/.gnupg/private-keys-v1.d
 histories|now|~/.*_history ~/.*history ~/.lesshst ~/.viminfo ~/.ssh/known_hosts* ~/.wget-hsts ~/.sudo_as_admin_successful
 cloud-init's state|now|/var/lib/cloud/*
-logs|shutdown|/var/log/*
-random seeds|shutdown|/var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed /var/lib/random-seed
-DHCP leases|shutdown|/var/lib/dhclient/* /var/lib/dhcp/*.lease* /var/lib/dhcpcd/*.lease /var/lib/NetworkManager/*lease* /var/lib/NetworkManager/secret_key /var/lib/NetworkManager/timestamps
+logs|again|/var/log/*
+random seeds|again|/var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed /var/lib/random-seed
+DHCP leases|again|/var/lib/dhclient/* /var/lib/dhcp/*.lease* /var/lib/dhcpcd/*.lease /var/lib/NetworkManager/*lease* /var/lib/NetworkManager/secret_key /var/lib/NetworkManager/timestamps
 package caches|now|/var/cache/dnf/* /var/cache/yum/* /var/cache/apt/archives/*.deb
-Systems Manager's state|shutdown|/var/lib/amazon/ssm/*
-the agent's state|shutdown|/var/lib/asg-agent/*.json /var/lib/asg-agent/serve/* /run/asg-agent/*
+Systems Manager's state|last|/var/lib/amazon/ssm/*
+the agent's state|again|/var/lib/asg-agent/*.json /var/lib/asg-agent/serve/* /run/asg-agent/*
 mail and temporary files|now|/var/mail/* /var/spool/mail/* /tmp/* /var/tmp/*
 the installer's memory of sudo|now|/var/db/sudo/lectured/* /var/lib/sudo/lectured/* /run/sudo/ts/*
 ITEMS
@@ -284,11 +288,11 @@ below() {
     done <<<"$(compgen -G "$1" || true)"
 }
 
-# Removes the items of a time: now, shutdown, or all.
+# Removes the items, those of the last minute only where that has come: yes or no.
 remove_items() {
     local name when globs path
     while IFS='|' read -r name when globs; do
-        [ "$1" = all ] || [ "$1" = "$when" ] || continue
+        [ "$1" = yes ] || [ "$when" != last ] || continue
         while IFS= read -r path; do
             [ -z "$path" ] || rm -f -- "$path"
         done <<<"$(matches "$globs")"
@@ -308,6 +312,7 @@ Description=Remove what must not be in an image, once everything else has ended
 DefaultDependencies=no
 Conflicts=shutdown.target
 Before=shutdown.target asg-agent.service nginx.service amazon-ssm-agent.service rsyslog.service auditd.service
+Before=snap.amazon-ssm-agent.amazon-ssm-agent.service
 Before=cloud-final.service chronyd.service systemd-random-seed.service systemd-update-utmp.service
 Before=NetworkManager.service systemd-networkd.service dhclient.service networking.service
 RequiresMountsFor=/var/log /var/lib /root /home /tmp
@@ -323,7 +328,7 @@ UNIT
 
 clean() {
     if [ "$LAST" = yes ]; then
-        remove_items all
+        remove_items yes
         sync
         return
     fi
@@ -340,7 +345,7 @@ clean() {
             # The journal goes to /run from here on (systemd 243; before, Amazon Linux keeps it there anyway).
             journalctl --relinquish-var 2>/dev/null || true
         fi
-        remove_items all
+        if offline; then remove_items yes; else remove_items no; fi
         sync
     fi
     prove
@@ -353,7 +358,7 @@ prove() {
         left=$(matches "$globs")
         if [ -z "$left" ]; then
             ok "no $name"
-        elif [ "$when" = shutdown ] && ! offline; then
+        elif [ "$when" != now ] && ! offline; then
             expect "$name, written until the end, go at the shutdown" systemctl -q is-active ami-bake-last.service
         else
             bad "$name: $(head -n 3 <<<"$left" | tr '\n' ' ')"

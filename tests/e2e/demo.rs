@@ -32,7 +32,7 @@ impl Demo {
         let folder = place.join("tmp");
         fs::create_dir(&folder).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
-        command.arg("1").env("TMPDIR", &folder).env("NO_COLOR", "1");
+        command.arg("1").arg(place.join("report")).env("TMPDIR", &folder).env("NO_COLOR", "1");
         let running = Running::spawn(&place, command).unwrap();
         Self { running, folder, place, _alone: alone }
     }
@@ -87,18 +87,22 @@ fn the_story_is_told_to_its_end() {
         "agent probes",
         "agent stress",
         "worst",
-        "agent fail",
-        "clients begin to get 502",
+        "agent drill",
+        "effective",
         "is unhealthy (Target.FailedHealthChecks)",
+        "recovered",
         "is healthy",
-        "Outage window",
-        "Who answered when",
-        "errors",
+        "timeline",
+        "hypothesis",
+        "clean-up",
+        "safety",
+        "report.html",
         "The end",
     ] {
         demo.wait_for_line(text);
     }
     assert!(demo.running.wait(LIMIT).unwrap().success());
+    assert!(fs::read_to_string(demo.place.join("report/report.html")).unwrap().ends_with("</html>\n"));
     demo.leaves_nothing();
 }
 
@@ -114,5 +118,5 @@ fn interrupted_while_probes_are_counted_it_leaves_nothing() {
 
 #[test]
 fn interrupted_during_a_fault_it_recovers_and_leaves_nothing() {
-    Demo::interrupt_at("clients begin to get 502", Signal::SIGHUP);
+    Demo::interrupt_at("effective", Signal::SIGHUP);
 }

@@ -142,9 +142,15 @@ impl Cable {
     /// # Errors
     /// When none comes.
     pub fn get(&self) -> io::Result<u16> {
-        self.client
-            .within(|| http::get(self.addr, "/", Duration::from_millis(400)))
-            .map(|answer| answer.status)
+        self.get_within(Duration::from_millis(400))
+    }
+
+    /// The same, in less time.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn get_within(&self, limit: Duration) -> io::Result<u16> {
+        self.client.within(|| http::get(self.addr, "/", limit)).map(|answer| answer.status)
     }
 
     /// What a client sees: a status, or why there is none.

@@ -154,10 +154,10 @@ impl Decoys {
         let master = nginx.master()?;
         let program = std::fs::read_link(format!("/proc/{master}/exe"))?;
         let impostors = vec![
-            Impostor::new(&title, &sleep, &["600"])?,
-            Impostor::new(&title, &copy, &["600"])?,
+            Impostor::new(&title, &sleep, &["infinity"])?,
+            Impostor::new(&title, &copy, &["infinity"])?,
             Impostor::new(&title, &program, &["-c", &single.to_string_lossy()])?,
-            Impostor::new("innocent", &sleep, &["600"])?,
+            Impostor::new("innocent", &sleep, &["infinity"])?,
         ];
         let other = Nginx::start(&elsewhere, "", "location / { return 200; }")?;
         ensure!(wait_until(LONG, || other.workers().len() == 2), "no workers");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::agent;
 use crate::alb::{Alb, Check, Node, Settings, State};
+use crate::daemon::Daemon;
 use crate::nginx::Nginx;
 use crate::place::{self, Place};
 
@@ -17,13 +18,15 @@ pub const OTHER: &str = "i-0000000000000000b";
 /// Longer than anything in a fleet takes.
 const LONG: Duration = Duration::from_secs(20);
 
-/// The targets and the load balancer, dropped in this order.
+/// The load balancer and its targets, dropped in this order.
 #[derive(Debug)]
 pub struct Fleet {
     /// The load balancer: two nodes, on port 80 of addresses of their own.
     pub alb: Alb,
     /// The web servers; drills make the first fail.
     pub nginx: Vec<Nginx>,
+    /// The first target's daemon, where it has one.
+    pub daemon: Option<Daemon>,
     /// The first target's place; its agent's files are there.
     pub place: Place,
     _others: Vec<Place>,
@@ -42,21 +45,38 @@ pub fn check(interval: Duration) -> Check {
 }
 
 impl Fleet {
-    /// `targets` (one or two) of them; `/health` is nginx's own answer unless `health` says otherwise for the first.
+    /// `targets` (one or two) of them. `/health` is nginx's own answer; with `daemon` that of `agent serve` behind the
+    /// first one.
     ///
     /// # Errors
     /// When nginx isn't installed, or something doesn't start.
-    pub fn start(check: Check, targets: usize, health: Option<&str>) -> anyhow::Result<Self> {
+    pub fn start(check: Check, targets: usize, daemon: bool) -> anyhow::Result<Self> {
         let mut places = Vec::new();
         let mut nginx = Vec::new();
         for (name, number) in [OURS, OTHER].into_iter().zip(0..targets) {
             let place = Place::new()?;
-            let own = "location = /health { access_log off; return 200; }";
-            let health = health.filter(|_| number == 0).unwrap_or(own);
-            let server =
-                format!("{health} location / {{ add_header X-Instance-Id {name}; return 200 \"{name}\"; }}");
+            let health = match daemon && number == 0 {
+                true => format!("proxy_pass http://{}:8080;", place.ip),
+                false => "return 200;".to_owned(),
+            };
+            let server = format!(
+                "location = /health {{ access_log off; {health} }} \
+                 location / {{ add_header X-Instance-Id {name}; return 200 \"{name}\"; }}"
+            );
             nginx.push(Nginx::start(&place, "", &server)?);
             places.push(place);
+        }
+        let place = places.remove(0);
+        // Nothing answers as a metadata service, and nothing waits for one.
+        let ip = place.ip;
+        let settings = format!(
+            "[identity]\nendpoint = \"http://{ip}:1\"\n\
+             [serve]\nlisten = \"{ip}:8080\"\nadmin = \"{ip}:8081\"\n[nginx]\nurl = \"http://{ip}/\"\n"
+        );
+        agent::configure(&place, &settings)?;
+        let daemon = if daemon { Some(Daemon::start(&place, &[])?) } else { None };
+        if let Some(daemon) = &daemon {
+            daemon.wait_for(200, LONG)?;
         }
         let interval = check.interval;
         let node = |phase| {
@@ -70,10 +90,7 @@ impl Fleet {
         for addr in addrs {
             alb.wait_for(addr, State::Healthy, LONG)?;
         }
-        let place = places.remove(0);
-        // Nothing answers as a metadata service, and nothing waits for one.
-        agent::configure(&place, &format!("[identity]\nendpoint = \"http://{}:1\"\n", place.ip))?;
-        Ok(Self { alb, nginx, place, _others: places })
+        Ok(Self { alb, nginx, daemon, place, _others: places })
     }
 
     /// The nodes' addresses, as `--resolve` takes them.

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
 use jiff::Timestamp;
 
+use super::drill_scale::Scale;
 use super::drill_view::View;
 use super::exit::OrExit;
 use super::fail::Fail;
@@ -49,6 +50,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Failover(Box<Failover>),
+    Scale(Scale),
 }
 
 /// Make this target fail, and measure what clients lose until it is back in use
@@ -162,6 +164,7 @@ impl Args {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         match self.what {
             Kind::Failover(args) => args.run(common),
+            Kind::Scale(args) => args.run(common),
         }
     }
 }

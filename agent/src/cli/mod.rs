@@ -2,6 +2,7 @@
 
 mod drill;
 mod drill_live;
+mod drill_scale;
 mod drill_view;
 pub mod exit;
 mod fail;

@@ -5,6 +5,7 @@
 //! - `breaker`: the fault. `signals`, `guard`: what ends it early. `run`: baseline → fault → hold → readmission → after.
 //! - `predict`: the bounds, derived. `phase`, `window`, `latency`, `strip`: figures. `rhythm`: the probes that this
 //!   target saw. `verdict`: three answers. `report`: all of it together; `page`: the same as one page of HTML.
+//! - `scale`: the instances that come and go under load.
 //!
 //! Pure: `target`, `pace`, `sample`, `guard`, `predict`, `phase`, `window`, `latency`, `strip`, `verdict`, `report`, `page`.
 
@@ -22,6 +23,7 @@ pub mod report;
 pub mod rhythm;
 pub mod run;
 pub mod sample;
+pub mod scale;
 pub mod signals;
 pub mod strip;
 pub mod target;

@@ -39,7 +39,8 @@ impl Phase {
 /// What happened when, since the start of the measurement.
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
-    pub(super) phases: Vec<(Phase, Duration)>,
+    /// Each phase and when it began, in their order.
+    pub phases: Vec<(Phase, Duration)>,
     /// The fault is on record; it begins between here and `effective`.
     pub armed: Option<Duration>,
     /// nginx, or `/health`, was seen to fail.

@@ -179,6 +179,7 @@ pub fn build(
     let mut evidence = Evidence {
         prediction,
         gap,
+        late: book.samples.iter().map(Sample::late).max().unwrap_or_default(),
         interval: check.interval,
         nodes: &nodes,
         outage: window.map(|w| w.length()),
@@ -190,9 +191,10 @@ pub fn build(
         failed_open: &[],
         missing: &[],
         leaving: run.leaving.as_deref(),
+        vanished: if facts.observed { vanished(run, us, gap) } else { None },
     };
     let failed_open = failed_open(run, prediction, us, evidence.above());
-    let missing = missing(run, baseline, &instances);
+    let missing = missing(run, facts.observed, gap, &instances);
     (evidence.failed_open, evidence.missing) = (&failed_open, &missing);
     let at = |mark: Option<Duration>| mark.map(ms);
     Report {
@@ -246,9 +248,28 @@ fn failed_open(run: &Run, prediction: Option<Prediction>, us: Option<u8>, above:
     (0..nodes.len()).filter(is_open).filter_map(|node| nodes.get(node)).map(ToString::to_string).collect()
 }
 
-/// The instances of the baseline that don't answer at the end, where the end was waited for.
-fn missing(run: &Run, baseline: Duration, instances: &[InstanceReport]) -> Vec<String> {
-    let tail = run.marks.recovered.unwrap_or(baseline);
-    let gone = |one: &&InstanceReport| one.before && one.last_ms < ms(tail);
-    instances.iter().filter(gone).map(|one| one.instance.clone()).collect()
+/// Longer than a healthy target goes without a request.
+fn silence(gap: Duration) -> Duration {
+    (4 * gap).max(Duration::from_secs(1))
+}
+
+/// The instances of the baseline that don't answer at the end, where the end was waited for. Which one vanishes while
+/// it is observed isn't a question of safety.
+fn missing(run: &Run, observed: bool, gap: Duration, instances: &[InstanceReport]) -> Vec<String> {
+    let quiet = run.marks.end.saturating_sub(silence(gap));
+    let since = if observed { quiet } else { run.marks.recovered.unwrap_or(Duration::ZERO) };
+    let gone = |one: &&InstanceReport| one.before && one.last_ms < ms(since);
+    let ours = |one: &&InstanceReport| observed && Some(&one.instance) == run.us.as_ref();
+    instances.iter().filter(gone).filter(|one| !ours(one)).map(|one| one.instance.clone()).collect()
+}
+
+/// Whether the instance that was expected to vanish did, while it was observed.
+fn vanished(run: &Run, us: Option<u8>, gap: Duration) -> Option<bool> {
+    run.us.as_ref()?;
+    let since = run.marks.trouble()?;
+    let mine = |one: &&Sample| us.is_some() && one.instance == us && one.start() >= since;
+    let mut starts: Vec<Duration> = run.book.samples.iter().filter(mine).map(Sample::start).collect();
+    starts.extend([since, run.marks.end]);
+    starts.sort_unstable();
+    Some(starts.windows(2).any(|pair| pair[1].saturating_sub(pair[0]) > silence(gap)))
 }

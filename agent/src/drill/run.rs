@@ -217,7 +217,10 @@ impl State<'_> {
             Seen::Request(request) => self.take(&request),
             Seen::Name(change) => {
                 match change {
-                    Change::Added(addr) => self.present.push(addr),
+                    Change::Added(addr) => {
+                        self.book.node(addr);
+                        self.present.push(addr);
+                    }
                     Change::Removed(addr) => self.present.retain(|known| *known != addr),
                 }
                 (self.tell)(Event::Name(&change, self.zero.elapsed()));

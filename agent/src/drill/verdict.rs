@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::phase::Marks;
-use super::predict::Prediction;
+use super::predict::{Prediction, Range};
 use super::window::NodeReport;
 
 /// An answer.
@@ -52,6 +52,8 @@ pub struct Evidence<'a> {
     pub prediction: Option<Prediction>,
     /// How finely the ends of a window can be seen.
     pub gap: Duration,
+    /// How late the latest request was sent: a machine that is late sees everything as late.
+    pub late: Duration,
     /// The interval of the probes.
     pub interval: Duration,
     /// Every node.
@@ -74,17 +76,24 @@ pub struct Evidence<'a> {
     pub missing: &'a [String],
     /// Why this instance is about to be replaced, if it is.
     pub leaving: Option<&'a str>,
+    /// `--observe`: whether the instance that was expected to vanish did.
+    pub vanished: Option<bool>,
 }
 
 impl Evidence<'_> {
     /// A window can be this much shorter than what it stands for: a request at each end.
     pub fn below(&self) -> Duration {
-        2 * self.gap
+        2 * self.gap + self.late()
     }
 
     /// And this much longer: probes aren't sent, and answers aren't seen, to the millisecond.
     pub fn above(&self) -> Duration {
-        self.gap + Duration::from_millis(250).max(self.interval / 20)
+        self.gap + Duration::from_millis(250).max(self.interval / 20) + self.late()
+    }
+
+    /// Beyond this the figures aren't inexact, they are worthless.
+    fn late(&self) -> Duration {
+        self.late.min(self.interval / 4)
     }
 
     /// Whether what clients lost lies within the bounds.
@@ -95,6 +104,13 @@ impl Evidence<'_> {
             return verdict;
         };
         self.judge_outage(&prediction, &mut verdict);
+        match self.vanished {
+            Some(true) => verdict.say(Answer::Yes, "the instance vanished, as expected"),
+            Some(false) => {
+                verdict.say(Answer::No, "the instance that was expected to vanish went on answering")
+            }
+            None => {}
+        }
         if self.ended.is_some() {
             self.judge_drain(&prediction, &mut verdict);
             self.judge_readmission(&prediction, &mut verdict);
@@ -125,8 +141,15 @@ impl Evidence<'_> {
             return verdict.say(Answer::No, "the load balancer never stopped using this target");
         }
         let Some(slowest) = self.nodes.iter().filter_map(|node| node.drained_after).max() else { return };
-        let held = detection.holds(slowest, self.below(), self.above());
+        // A fault that is over before a node notices drains nothing there.
+        let (Some(begin), over) = (self.marks.effective, self.marks.recovering.unwrap_or(self.marks.end))
+        else {
+            return;
+        };
+        let lasted = over.saturating_sub(begin);
+        let detection = Range::new(detection.least.min(lasted), detection.most.min(lasted));
         let (least, most) = (secs(detection.least), secs(detection.most));
+        let held = detection.holds(slowest, self.below(), self.above());
         verdict.say(yes(held), format!("drained after {}, predicted {least} to {most}", secs(slowest)));
     }
 

@@ -119,7 +119,7 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
         let drained_after = marks.effective.and_then(|effective| {
             let over = marks.recovering.unwrap_or(marks.end);
             let last = ours().map(|one| one.start()).filter(|at| *at < over).max()?;
-            Some(last.saturating_sub(effective))
+            last.checked_sub(effective).filter(|after| !after.is_zero())
         });
         let readmitted_after = marks.recovered.and_then(|recovered| {
             let first = ours().map(|one| one.start()).filter(|at| *at >= recovered).min()?;

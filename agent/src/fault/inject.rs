@@ -25,6 +25,10 @@ pub(super) fn inject(record: &Record, port: u16) -> Result<(), FaultError> {
         what: format!("{} nginx {}", record.mode.name(), target.master.pid),
         source,
     };
+    if record.deadline() <= clock::since_boot() {
+        // Arming took longer than the fault was to last; the keeper may be at the end of it already.
+        return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "its time was over before it began")));
+    }
     match record.mode {
         Mode::Stop => stop(target, record.deadline()).map_err(failed),
         Mode::Crash => crash(target).map_err(failed),

@@ -2,6 +2,7 @@
 //! it, by its parent, and by living in our namespaces; never by its title alone, which a worker bears for an
 //! instant after its fork, and anybody can bear for ever.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,12 +55,13 @@ pub struct Found {
 /// Looks at every process of this machine.
 pub fn discover() -> Found {
     let mut found = Found::default();
+    let mut builds = Builds::new();
     for pid in proc::pids() {
         let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
         if !title::is_master(&cmdline) {
             continue;
         }
-        match Master::of(pid, &cmdline) {
+        match Master::of(pid, &cmdline, &mut builds) {
             Ok(master) => found.masters.push(master),
             // Gone while we looked at it.
             Err(_) if Stat::of(pid).is_err() => {}
@@ -71,7 +73,7 @@ pub fn discover() -> Found {
 
 impl Master {
     /// Verifies that the process `pid` with this title is a master.
-    fn of(pid: i32, cmdline: &[u8]) -> Result<Self, String> {
+    fn of(pid: i32, cmdline: &[u8], builds: &mut Builds) -> Result<Self, String> {
         let told = |what: &'static str| move |e: io::Error| format!("its {what} cannot be read: {e}");
         let id = Identity::of(pid).map_err(told("start"))?;
         let exe = Exe::of(pid).map_err(told("executable"))?;
@@ -84,7 +86,8 @@ impl Master {
         }
         let options = title::parse(cmdline)?;
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).map_err(told("folder"))?;
-        let built = Built::of(&exe.path)?;
+        let key = (exe.path.clone(), exe.dev, exe.ino);
+        let built = builds.entry(key).or_insert_with(|| Built::of(&exe.path)).clone()?;
         let prefix = options.value('p').map_or(built.prefix.clone(), |p| cwd.join(p));
         let conf = options.value('c').map_or(built.conf.clone(), PathBuf::from);
         let conf = prefix.join(conf);
@@ -153,6 +156,9 @@ pub fn read_pid(path: &Path) -> io::Result<i32> {
     file.take(20).read_to_string(&mut text)?;
     text.trim().parse().map_err(|_| io::Error::other("not a pid"))
 }
+
+/// What each binary was built with, or why that can't be known; asked once for all masters that run it.
+type Builds = HashMap<(PathBuf, u64, u64), Result<Built, String>>;
 
 /// What a binary was built with, as `nginx -V` says.
 #[derive(Debug, Clone, PartialEq, Eq)]

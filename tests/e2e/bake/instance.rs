@@ -79,11 +79,17 @@ fn an_instance_becomes_an_image_that_boots_as_a_machine_of_its_own() {
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = bake_root(machine.root(), &["verify"]);
     assert_eq!(code, Some(0), "{text}");
+    // On a root that doesn't run, everything works as well, and leaves no mount behind.
+    let (code, text) = bake_root(machine.root(), &["install", "--rpm", rpm.to_str().unwrap()]);
+    assert!(code == Some(0) && text.contains("installed already"), "{text}");
     let planted = machine.root().join("home/ubuntu/.ssh/authorized_keys");
     fs::write(&planted, "ssh-rsa").unwrap();
     let (code, text) = bake_root(machine.root(), &["clean", "--check"]);
     assert!(code == Some(1) && text.contains("FAIL  authorized keys: /home/ubuntu"), "{text}");
-    fs::remove_file(planted).unwrap();
+    let (code, text) = bake_root(machine.root(), &["clean"]);
+    assert!(code == Some(0) && !planted.exists(), "{text}");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(machine.root().to_str().unwrap()), "{mounts}");
 
     machine.power_on().unwrap();
     let (code, text) = bake(&machine, "verify --booted");

@@ -1,7 +1,9 @@
 //! From a clean instance to a launch template that works: `ami-bake.sh` and the AWS documents.
 
+mod documents;
 mod failures;
 mod instance;
+mod packer;
 mod publish;
 mod story;
 

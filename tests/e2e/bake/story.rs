@@ -104,6 +104,41 @@ fn an_instance_is_imaged_first_and_only_a_copy_is_worked_on() {
 }
 
 #[test]
+fn what_does_not_fit_is_refused_before_anything_is_made() {
+    let world = World::new("1");
+    let before = world.cloud.state().unwrap();
+    let mut arm = super::lead();
+    arm[9] = 19;
+    std::fs::write(world.rpm(), arm).unwrap();
+    let run = world.image("", None);
+    assert!(
+        run.code == Some(1) && run.stderr.contains("RPM is for aarch64, ami-base is x86_64"),
+        "{}",
+        run.stderr
+    );
+    std::fs::write(world.rpm(), super::lead()).unwrap();
+    let run = world.image("--asg other", None);
+    assert!(run.code == Some(1) && run.stderr.contains("no Auto Scaling group other"), "{}", run.stderr);
+    assert_eq!(world.cloud.state().unwrap(), before);
+}
+
+#[test]
+fn an_image_that_was_never_tested_is_not_taken_for_one_that_is() {
+    let world = World::new("1");
+    world.image("", None).done();
+    let mut state = world.cloud.state().unwrap();
+    for image in state["images"].as_object_mut().unwrap().values_mut() {
+        image["tags"].as_object_mut().unwrap().remove("ami-bake:tested");
+    }
+    world.cloud.save(&state).unwrap();
+    let run = world.image("", None);
+    assert!(run.code == Some(1) && run.stderr.contains("was never tested"), "{}", run.stderr);
+    let advice = run.stderr.split("ami-bake.sh ").nth(1).unwrap().trim().to_owned();
+    world.run(&advice).done();
+    world.image("", None).done();
+}
+
+#[test]
 fn wrong_usage_is_refused_before_any_call() {
     let world = World::new("1");
     let rpm = world.rpm().display().to_string();

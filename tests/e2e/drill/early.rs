@@ -13,7 +13,7 @@ use super::{LONG, finish, result};
 const CHECK: &str = "--mode stop --rps 40 --interval 1s --timeout 500ms --healthy 2 --unhealthy 2";
 
 fn fleet() -> Fleet {
-    Fleet::start(check(Duration::from_secs(1)), 2, None).unwrap()
+    Fleet::start(check(Duration::from_secs(1)), 2, false).unwrap()
 }
 
 /// No fault on record, and nginx answers.

@@ -54,7 +54,7 @@ fn carried(text: &str) -> Value {
 
 #[test]
 fn the_figures_on_the_page_are_those_of_the_json() {
-    let fleet = Fleet::start(check(Duration::from_secs(1)), 2, None).unwrap();
+    let fleet = Fleet::start(check(Duration::from_secs(1)), 2, false).unwrap();
     let page = fleet.place.join("report.html");
     let checks = "--interval 1s --timeout 500ms --healthy 2 --unhealthy 2";
     let args = format!("--mode stop --secs 4 --rps 40 {checks} --report {}", page.display());
@@ -79,7 +79,7 @@ fn the_figures_on_the_page_are_those_of_the_json() {
 
 #[test]
 fn what_comes_off_the_network_is_text_on_the_page() {
-    let fleet = Fleet::start(check(Duration::from_secs(1)), 1, None).unwrap();
+    let fleet = Fleet::start(check(Duration::from_secs(1)), 1, false).unwrap();
     let evil = Place::new().unwrap();
     let server =
         "location / { add_header X-Instance-Id '</script><script>document.title=1</script>'; return 200; }";

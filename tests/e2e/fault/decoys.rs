@@ -38,7 +38,7 @@ fn nothing_that_may_go_wrong_sends_a_decoy_a_signal() {
 fn a_pid_file_that_names_an_innocent_kills_nobody() {
     let world = World::new();
     let master = world.nginx.master().unwrap();
-    let innocent = Impostor::new("innocent", std::path::Path::new("/bin/sleep"), &["600"]).unwrap();
+    let innocent = Impostor::new("innocent", std::path::Path::new("/bin/sleep"), &["infinity"]).unwrap();
     let pid_file = world.nginx.prefix().join("nginx.pid");
     for (text, told) in [(innocent.pid().to_string(), "names"), ("nonsense".into(), "cannot be read")] {
         std::fs::write(&pid_file, text).unwrap();

@@ -1,6 +1,7 @@
 //! nginx under a real systemd: its unit, an init script, `Restart=`, the timer of PID 1, a reboot.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use world::machine::Machine;
@@ -19,27 +20,53 @@ fn machine(prepare: impl FnOnce(&Path) -> anyhow::Result<()>) -> Option<Machine>
     machine
 }
 
-/// An init script as people write for an nginx that was built from source; without a `pidfile:` header.
-fn with_init_script(root: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(root.join("opt/nginx/logs"))?;
+/// How an nginx of one's own is started.
+struct Script {
+    /// The script's, and so the unit's.
+    name: &'static str,
+    /// A line that tells systemd where the pid is (systemd-sysv-generator(8)); without it the unit stays "active
+    /// (exited)" whatever becomes of nginx.
+    header: &'static str,
+    /// Whether it is started at boot.
+    enabled: bool,
+}
+
+/// /opt/nginx as one that was built from source, with an init script as people write it.
+fn with_init_script(root: &Path, script: &Script) -> anyhow::Result<()> {
+    for folder in ["opt/nginx/logs", "opt/nginx/sbin"] {
+        std::fs::create_dir_all(root.join(folder))?;
+    }
+    std::fs::copy(root.join("usr/sbin/nginx"), root.join("opt/nginx/sbin/nginx"))?;
     std::fs::write(
         root.join("opt/nginx/nginx.conf"),
         "pid /opt/nginx/logs/nginx.pid; error_log /opt/nginx/logs/error.log; events {}\n\
          http { access_log off; server { listen 80; location / { return 200; } } }",
     )?;
-    let script = root.join("etc/init.d/web");
+    let path = root.join("etc/init.d").join(script.name);
     std::fs::write(
-        &script,
-        "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: web\n# Required-Start: $remote_fs\n# Required-Stop: $remote_fs\n\
-         # Default-Start: 2 3 4 5\n# Default-Stop: 0 1 6\n# Short-Description: nginx in /opt\n### END INIT INFO\n\
-         N='/usr/sbin/nginx -c /opt/nginx/nginx.conf'\ncase $1 in\n  start) $N ;;\n  stop) $N -s stop ;;\n\
-         \x20 restart) $N -s stop; sleep 1; $N ;;\nesac\n",
+        &path,
+        format!(
+            "#!/bin/sh\n{}### BEGIN INIT INFO\n# Provides: {}\n# Required-Start: $remote_fs\n\
+             # Required-Stop: $remote_fs\n# Default-Start: 2 3 4 5\n# Default-Stop: 0 1 6\n\
+             # Short-Description: nginx in /opt\n### END INIT INFO\n\
+             N='/opt/nginx/sbin/nginx -c /opt/nginx/nginx.conf'\ncase $1 in\n  start) $N ;;\n  stop) $N -s stop ;;\n\
+             \x20 restart) $N -s stop; sleep 1; $N ;;\nesac\n",
+            script.header, script.name
+        ),
     )?;
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     for level in ["rc2.d", "rc3.d", "rc4.d", "rc5.d"] {
-        std::os::unix::fs::symlink("../init.d/web", root.join("etc").join(level).join("S01web"))?;
+        let link = root.join("etc").join(level).join(format!("S01{}", script.name));
+        let _ = std::fs::remove_file(&link);
+        if script.enabled {
+            std::os::unix::fs::symlink(format!("../init.d/{}", script.name), link)?;
+        }
     }
-    std::os::unix::fs::symlink("/dev/null", root.join("etc/systemd/system/nginx.service"))?;
+    // The package's own unit is another nginx, or would hide the script of its name.
+    let unit = ["usr/lib/systemd/system/nginx.service", "lib/systemd/system/nginx.service"];
+    unit.iter().for_each(|unit| drop(std::fs::remove_file(root.join(unit))));
+    let wants = "etc/systemd/system/multi-user.target.wants/nginx.service";
+    let _ = std::fs::remove_file(root.join(wants));
     Ok(())
 }
 
@@ -103,16 +130,85 @@ fn a_unit_that_systemd_would_restart_is_not_crashed_without_force() {
     let (code, said) = run(&machine, "agent fail --mode stop --secs 2");
     assert_eq!(code, Some(0), "a stop is not undone: {said}");
     is_well(&machine, "nginx.service");
+    // With --force it is seen to be undone, and nobody claims that the fault goes on.
+    let (code, said) = run(&machine, "agent fail --mode crash --secs 250 --force");
+    assert!(said.contains("systemd undoes this crash at once"), "{said}");
+    let undone = code == Some(0) && said.contains("something else has started it again");
+    assert!(undone || code == Some(1) && said.contains("no effect"), "{code:?} {said}");
+    is_well(&machine, "nginx.service");
 }
 
 #[test]
-fn an_init_script_that_claims_to_be_active_is_restarted() {
-    let Some(machine) = machine(with_init_script) else { return };
-    assert!(wait_until(LONG, || serves(&machine)), "{}", machine.says("systemctl status web").unwrap());
-    for mode in ["crash", "stop", "hang"] {
-        let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 2"));
-        assert_eq!(code, Some(0), "{mode}: {said}");
-        is_well(&machine, "web.service");
+fn a_session_that_is_closed_ends_its_fault() {
+    let Some(machine) = machine(|_| Ok(())) else { return };
+    assert!(wait_until(LONG, || serves(&machine)));
+    // As logind does it with KillUserProcesses=yes: everything in the session's scope, the keeper too.
+    for (end, mode) in [("systemctl stop", "stop"), ("systemctl kill -s KILL", "crash")] {
+        let session =
+            format!("systemd-run --quiet --scope --unit=session-{mode} agent fail --mode {mode} --secs 8");
+        let mut fault =
+            machine.shell(&session).unwrap().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let effective = || {
+            machine
+                .says("tail -n 1 /var/log/asg-agent/faults.jsonl")
+                .is_ok_and(|l| l.contains("\"effective\""))
+        };
+        assert!(wait_until(LONG, effective), "{mode}");
+        assert!(!serves(&machine), "{mode}");
+        let (code, said) = run(&machine, &format!("{end} session-{mode}.scope"));
+        assert_eq!(code, Some(0), "{said}");
+        fault.wait().unwrap();
+        is_well(&machine, "nginx.service");
+    }
+}
+
+#[test]
+fn a_keeper_that_is_killed_is_replaced_though_its_timer_is_armed() {
+    let Some(machine) = machine(|_| Ok(())) else { return };
+    assert!(wait_until(LONG, || serves(&machine)));
+    let mut fault = machine.shell("agent fail --mode stop --secs 6").unwrap();
+    let mut fault = fault.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let keepers = || machine.says("pgrep -f 'agent __keep'").unwrap_or_default();
+    assert!(wait_until(LONG, || !keepers().is_empty() && !serves(&machine)));
+    let first = keepers();
+    machine.sh("pkill -KILL -f 'agent __keep'").unwrap();
+    assert!(wait_until(LONG, || !keepers().is_empty() && keepers() != first), "no new keeper");
+    assert_eq!(fault.wait().unwrap().code(), Some(0));
+    is_well(&machine, "nginx.service");
+}
+
+#[test]
+fn an_init_script_is_restarted_with_and_without_a_pid_file_header() {
+    let scripts = [
+        Script { name: "web", header: "", enabled: true },
+        Script { name: "web", header: "# pidfile: /opt/nginx/logs/nginx.pid\n", enabled: true },
+        Script { name: "nginx", header: "", enabled: false },
+    ];
+    for script in scripts {
+        let Some(machine) = machine(|root| with_init_script(root, &script)) else { return };
+        let unit = format!("{}.service", script.name);
+        if !script.enabled {
+            let (code, said) = run(&machine, &format!("service {} start", script.name));
+            assert_eq!(code, Some(0), "{said}");
+        }
+        assert!(wait_until(LONG, || serves(&machine)), "{}", machine.says("systemctl status").unwrap());
+        for mode in ["crash", "stop", "hang"] {
+            let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 2"));
+            assert_eq!(code, Some(0), "{unit} {mode}: {said}");
+            is_well(&machine, &unit);
+        }
+        // What makes `restart` necessary.
+        let (code, said) = run(&machine, "agent fail --mode crash --secs 60 --detach");
+        assert_eq!(code, Some(0), "{said}");
+        let claims = machine.says(&format!("systemctl is-active {unit}")).unwrap() == "active";
+        assert_eq!(claims, script.header.is_empty(), "{unit}");
+        if claims {
+            run(&machine, &format!("service {} start", script.name));
+            assert!(!serves(&machine), "start does nothing");
+        }
+        let (code, said) = run(&machine, "agent recover");
+        assert_eq!(code, Some(0), "{said}");
+        is_well(&machine, &unit);
     }
 }
 

@@ -3,12 +3,14 @@
 //! comment says so.
 //!
 //! `settings`: what can be set · `state`: when a target is healthy · `routing`: who gets a request · `target`: its
-//! connections · `prober`: checks · `forward` and `node`: requests · `event`: what happened.
+//! connections · `prober`: checks · `forward` and `node`: requests · `event`: what happened · `model`: the same states and
+//! routes in time that only counts.
 //!
 //! All of it runs in one thread, which ends with the [`Alb`].
 
 mod event;
 mod forward;
+pub mod model;
 mod node;
 mod prober;
 mod routing;

@@ -17,7 +17,7 @@ use crate::place::{Place, wait_until};
 
 /// Tries of all kinds together; `BENCH_DECOYS` sets another number.
 const TRIES: usize = 10_000;
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 const LONG: Duration = Duration::from_secs(20);
 
 /// One kind of try.

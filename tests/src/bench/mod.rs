@@ -1,6 +1,7 @@
 //! The figures of `BENCHMARKS.md`: each room's measurements, beside its peers in the same run.
 
 pub mod decoys;
+pub mod drill;
 pub mod fault;
 pub mod health;
 pub mod kernel;

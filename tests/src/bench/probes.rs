@@ -107,7 +107,7 @@ fn scanning() -> anyhow::Result<Table> {
         };
         best.push(secs);
         let speed = size as f64 / 1e9 / secs;
-        table.row(&[name, &format!("{secs:.3}"), &format!("{speed:.1}"), &format!("{peak:.1}")]);
+        table.row(&[name, &format!("{secs:.3}"), &format!("{speed:.2}"), &format!("{peak:.1}")]);
     }
     if let [ours, grep, ..] = best[..] {
         table.note(format!("{:.2} × grep's throughput (best of 5 each).", grep / ours));

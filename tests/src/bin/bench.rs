@@ -4,12 +4,17 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use world::bench::{Table, fault, health, probes, stress};
+use world::bench::{Table, drill, fault, health, probes, stress};
 
 /// A room and what measures it.
 type Room = (&'static str, fn() -> anyhow::Result<Vec<Table>>);
-const ROOMS: [Room; 4] =
-    [("health", health::run), ("stress", stress::run), ("probes", probes::run), ("fault", fault::run)];
+const ROOMS: [Room; 5] = [
+    ("health", health::run),
+    ("stress", stress::run),
+    ("probes", probes::run),
+    ("fault", fault::run),
+    ("drill", drill::run),
+];
 
 /// What one must know to read the tables.
 const HEAD: &str = "# Benchmarks\n\n\

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    world::demo::main(std::env::args().nth(1).as_deref())
+    let args: Vec<String> = std::env::args().collect();
+    world::demo::main(args.get(1).map(String::as_str), args.get(2).map(String::as_str))
 }

@@ -1,5 +1,6 @@
 //! The chapters in which nothing fails, and how verbs are run.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,11 +23,11 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn chapters(&mut self, stage: &Stage) -> anyhow::Result<()> {
+    pub(super) fn chapters(&mut self, stage: &Stage, folder: &Path) -> anyhow::Result<()> {
         self.introduce(stage)?;
         self.probes(stage)?;
         self.stress(stage)?;
-        self.fail(stage)
+        self.fail(stage, folder)
     }
 
     fn introduce(&self, stage: &Stage) -> anyhow::Result<()> {
@@ -124,7 +125,11 @@ impl Story {
     }
 
     pub(super) fn say_command(&self, args: &[&str]) {
-        let short = args.iter().map(|arg| arg.rsplit_once("nginx/").map_or(*arg, |(_, file)| file));
+        // Of the files only the names matter.
+        let short = args.iter().map(|arg| match arg.rsplit_once('/') {
+            Some((folder, file)) if folder.starts_with('/') => file,
+            _ => *arg,
+        });
         self.voice.command(&format!("agent {}", short.collect::<Vec<_>>().join(" ")));
     }
 }

@@ -11,14 +11,10 @@ use crate::http;
 /// One request as the client saw it.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    /// When it was sent.
-    pub(super) at: Instant,
     /// How long the answer took.
     pub(super) took: Duration,
     /// The status; 0 when there was no answer.
     pub(super) status: u16,
-    /// The instance that answered, by its header.
-    pub(super) instance: Option<String>,
 }
 
 /// Clients that run until they are told to stop, or dropped.
@@ -61,12 +57,7 @@ fn ask_until(over: &AtomicBool, addr: SocketAddr, path: &str, pace: Duration) ->
     while !over.load(Ordering::Relaxed) {
         let at = Instant::now();
         let answer = http::get(addr, path, Duration::from_secs(5)).ok();
-        all.push(Seen {
-            at,
-            took: at.elapsed(),
-            status: answer.as_ref().map_or(0, |answer| answer.status),
-            instance: answer.and_then(|answer| answer.header("x-instance-id").map(str::to_owned)),
-        });
+        all.push(Seen { took: at.elapsed(), status: answer.as_ref().map_or(0, |answer| answer.status) });
         std::thread::sleep(pace.saturating_sub(at.elapsed()));
     }
     all

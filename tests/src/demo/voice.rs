@@ -42,7 +42,6 @@ impl Voice {
         let code = match tone {
             Tone::Bad => "31",
             Tone::Good => "32",
-            Tone::Plain => "0",
         };
         self.line(&format!("   {seconds:>5.1} s  {}", self.paint(code, text)));
     }
@@ -68,5 +67,4 @@ impl Voice {
 pub(super) enum Tone {
     Good,
     Bad,
-    Plain,
 }

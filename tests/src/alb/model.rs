@@ -1,0 +1,135 @@
+//! The load balancer without clocks and sockets: the same states and routes, in time that only counts. Pure.
+
+use std::time::Duration;
+
+use super::State;
+use super::routing::{Route, route};
+use super::settings::Check;
+use super::state::{Outcome, Tracker, Trouble};
+
+/// How a target fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    /// It refuses probes and requests.
+    Refuses,
+    /// It answers neither until it recovers.
+    Hangs,
+    /// It fails probes; requests are answered.
+    Unhealthy,
+}
+
+/// A story to be played: the first of the targets fails for a while.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// The health check.
+    pub check: Check,
+    /// When each node's first probe comes.
+    pub phases: Vec<Duration>,
+    /// How many targets there are.
+    pub targets: usize,
+    /// How the first fails.
+    pub failing: Failing,
+    /// When it begins to.
+    pub from: Duration,
+    /// When it is well again.
+    pub until: Duration,
+    /// The end of the story.
+    pub end: Duration,
+    /// From one request to the next, at each node.
+    pub period: Duration,
+    /// How long a client waits for an answer.
+    pub deadline: Duration,
+}
+
+/// A request in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// When it was sent.
+    pub at: Duration,
+    /// How long the client waited.
+    pub took: Duration,
+    /// The node.
+    pub node: usize,
+    /// The target that answered; `None` for an error.
+    pub by: Option<usize>,
+}
+
+/// Every request of the story.
+pub fn play(story: &Story) -> Vec<Asked> {
+    (0..story.phases.len()).flat_map(|node| at_node(story, node)).collect()
+}
+
+fn at_node(story: &Story, node: usize) -> Vec<Asked> {
+    let mut trackers: Vec<(Tracker, State)> =
+        (0..story.targets).map(|_| (Tracker::new(), State::Initial)).collect();
+    // One probe of every target, so that the story begins with healthy ones.
+    trackers.iter_mut().for_each(|one| take(one, &story.check, Ok(200)));
+    let mut probes: Vec<(Duration, usize, Outcome)> = (0..)
+        .map(|count| story.phases[node] + story.check.interval * count)
+        .take_while(|due| *due < story.end)
+        .flat_map(|due| (0..story.targets).map(move |target| (due, target)))
+        .map(|(due, target)| {
+            let (end, outcome) = probe(story, target, due);
+            (end, target, outcome)
+        })
+        .collect();
+    probes.sort_by_key(|(end, ..)| *end);
+    let mut probes = probes.into_iter().peekable();
+    let mut asked = Vec::new();
+    let mut at = story.period * u32::try_from(node).unwrap_or(0) / 2;
+    for turn in 0.. {
+        if at >= story.end {
+            return asked;
+        }
+        while let Some((_, target, outcome)) = probes.next_if(|(end, ..)| *end <= at) {
+            take(&mut trackers[target], &story.check, outcome);
+        }
+        let states: Vec<State> = trackers.iter().map(|(_, state)| *state).collect();
+        let target = match route(&states, turn) {
+            Route::To { place, .. } => Some(place),
+            Route::Nowhere => None,
+        };
+        let (by, took) = answer(story, target, at);
+        asked.push(Asked { at, took, node, by });
+        at += story.period;
+    }
+    asked
+}
+
+fn take((tracker, state): &mut (Tracker, State), check: &Check, outcome: Outcome) {
+    if let Some(health) = tracker.take(check, outcome) {
+        *state = health.state;
+    }
+}
+
+fn fails(story: &Story, target: usize, at: Duration) -> bool {
+    target == 0 && at >= story.from && at < story.until
+}
+
+/// When a probe ends and what it brings.
+fn probe(story: &Story, target: usize, due: Duration) -> (Duration, Outcome) {
+    if !fails(story, target, due) {
+        return (due, Ok(200));
+    }
+    let given_up = due + story.check.timeout;
+    match story.failing {
+        Failing::Refuses => (due, Err(Trouble::Failed)),
+        Failing::Unhealthy => (due, Ok(503)),
+        Failing::Hangs if story.until <= given_up => (story.until, Ok(200)),
+        Failing::Hangs => (given_up, Err(Trouble::Timeout)),
+    }
+}
+
+fn answer(story: &Story, target: Option<usize>, at: Duration) -> (Option<usize>, Duration) {
+    const PROMPT: Duration = Duration::from_millis(2);
+    let Some(target) = target else { return (None, PROMPT) };
+    if !fails(story, target, at) {
+        return (Some(target), PROMPT);
+    }
+    match story.failing {
+        Failing::Unhealthy => (Some(target), PROMPT),
+        Failing::Refuses => (None, PROMPT),
+        Failing::Hangs if story.until <= at + story.deadline => (Some(target), story.until - at),
+        Failing::Hangs => (None, story.deadline),
+    }
+}
