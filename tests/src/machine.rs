@@ -168,11 +168,30 @@ impl Drop for Machine {
         let _ = fs::remove_file(self.root.path().with_extension("log"));
         // nspawn makes these below our own control group and leaves them; they are removed where they are empty.
         for group in ["payload", "supervisor"] {
-            for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-                remove_groups(&Path::new(hierarchy).join(group));
+            for ours in own_groups() {
+                remove_groups(&ours.join(group));
             }
         }
     }
+}
+
+/// Our own control group where systemd looks for it: in the one hierarchy, beside the old ones, or in its own among
+/// the old ones (cgroups(7)).
+fn own_groups() -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = |controllers: &str| {
+        let of = |line: &str| {
+            line.split_once(':')?.1.strip_prefix(controllers)?.strip_prefix(":/").map(str::to_owned)
+        };
+        text.lines().find_map(of)
+    };
+    let below = |hierarchy: &str, path: Option<String>| path.map(|path| Path::new(hierarchy).join(path));
+    let all = [
+        below("/sys/fs/cgroup", path("")),
+        below("/sys/fs/cgroup/unified", path("")),
+        below("/sys/fs/cgroup/systemd", path("name=systemd")),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// Removes a control group and those below it; one that has processes stays.
