@@ -98,7 +98,7 @@ impl Scanner {
     /// Scans a block of whole lines.
     pub fn block(&mut self, block: &[u8], arrival: Option<Arrival>, found: &mut dyn FnMut(Found<'_>)) {
         self.traffic.bytes += block.len() as u64;
-        self.traffic.lines += memchr::memchr_iter(b'\n', block).count() as u64;
+        self.traffic.lines += bytecount::count(block, b'\n') as u64;
         self.traffic.lines += u64::from(!block.ends_with(b"\n") && !block.is_empty());
         self.times(block, arrival);
         let mut from = 0;

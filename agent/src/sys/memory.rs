@@ -14,27 +14,30 @@ pub fn release_heap() {
 #[cfg(not(target_env = "gnu"))]
 pub fn release_heap() {}
 
-/// Lets go of the pages of program code that are in memory, of this program and of its libraries: most of it was
-/// needed for the start alone, and what is still needed comes back from the page cache when it is run. Of a daemon
-/// that rests, these pages are the larger part of the resident set.
+/// Lets go of the pages of program code and of its constants that are in memory, of this program and of its libraries:
+/// most of it was needed for the start alone, and what is still needed comes back from the page cache when it is used.
+/// Of a daemon that rests, these pages are the larger part of the resident set.
 pub fn release_code() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for (start, length) in maps.lines().filter_map(code) {
         let start = std::ptr::with_exposed_provenance_mut(start);
-        // SAFETY: the range is a mapping of this process that holds code of a file and is never written to (r-xp):
-        // after MADV_DONTNEED the same bytes are read from that file again, madvise(2).
+        // SAFETY: the range is a mapping of this process that holds code (r-xp) or the beginning of a program's file
+        // and was never written to: after MADV_DONTNEED the same bytes are read from that file again, madvise(2).
         let _ = unsafe { madvise(start, length, Advice::LinuxDontNeed) };
     }
 }
 
-/// The start and the length of a mapping of code, proc_pid_maps(5).
+/// The start and the length of a mapping of code, or of the constants before it, proc_pid_maps(5). Only those at the
+/// beginning of their file: others may be data that the linker has relocated and then made read-only.
 fn code(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
-    let (range, flags) = (fields.next()?, fields.next()?);
-    let file = fields.nth(3)?;
+    let (range, flags, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let file = fields.nth(2)?;
     let (start, end) = range.split_once('-')?;
     let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
-    (flags == "r-xp" && file.starts_with('/')).then(|| (start, end.saturating_sub(start)))
+    let begins = offset.bytes().all(|digit| digit == b'0');
+    let clean = flags == "r-xp" || flags == "r--p" && begins;
+    (clean && file.starts_with('/')).then(|| (start, end.saturating_sub(start)))
 }
 
 #[cfg(test)]
@@ -43,7 +46,9 @@ mod tests {
 
     #[test]
     fn only_code_of_files_is_let_go() {
-        let line = |flags: &str, file: &str| format!("1000-3000 {flags} 00000000 fe:00 12345    {file}");
+        let line = |flags: &str, file: &str| format!("1000-3000 {flags} 00001000 fe:00 12345    {file}");
+        let first = "0000-1000 r--p 00000000 fe:00 12345    /usr/bin/agent";
+        assert_eq!(code(first), Some((0, 0x1000)));
         assert_eq!(code(&line("r-xp", "/usr/bin/agent")), Some((0x1000, 0x2000)));
         assert_eq!(code(&line("r--p", "/usr/bin/agent")), None, "relocated data would be lost");
         assert_eq!(code(&line("rw-p", "/usr/bin/agent")), None);

@@ -80,7 +80,8 @@ impl Stream {
     pub(super) fn fit(&self, at_ms: i64, law: &Law) -> Fit {
         let since = (at_ms - self.last_ms) as f64;
         let period = self.period(law);
-        let slots = (since / period).round().max(1.0);
+        // Rounded to the nearest, one at least.
+        let slots = ((since / period + 0.5) as u64).max(1) as f64;
         let residual = (since - slots * period).abs();
         if residual <= self.leeway(law, slots).min(period / 2.0) {
             Fit::Slot(slots as u64, residual)
