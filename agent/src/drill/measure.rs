@@ -50,6 +50,8 @@ pub struct Request {
 pub struct Measure {
     seen: UnboundedReceiver<Seen>,
     nodes: AbortHandle,
+    /// Who asks.
+    pub client: Arc<Client>,
     /// When it began.
     pub zero: Instant,
 }
@@ -59,8 +61,9 @@ impl Measure {
     pub fn start(client: Client, target: Target, rps: u32, first: &[SocketAddr]) -> Self {
         let (tell, seen) = unbounded_channel();
         let zero = Instant::now();
+        let client = Arc::new(client);
         let nodes = Nodes {
-            client: Arc::new(client),
+            client: Arc::clone(&client),
             target,
             rps,
             zero,
@@ -70,7 +73,7 @@ impl Measure {
             count: 0,
         };
         let nodes = tokio::spawn(nodes.watch(first.to_vec())).abort_handle();
-        Self { seen, nodes, zero }
+        Self { seen, nodes, client, zero }
     }
 
     /// What is seen next; `None` when the last request has ended after [`Measure::stop`].
