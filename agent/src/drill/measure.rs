@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::client::{Client, Pool};
 use super::names::{self, Change, Known};
 use super::pace::Pace;
-use super::sample::{Outcome, Stream};
+use super::sample::{Book, Outcome, Sample, Stream};
 use super::target::Target;
 
 /// What the measuring tells.
@@ -43,6 +43,24 @@ pub struct Request {
     pub outcome: Outcome,
     /// The instance that says it answered.
     pub instance: Option<String>,
+}
+
+impl Request {
+    /// Enters it into the book.
+    pub fn enter(&self, book: &mut Book) -> Sample {
+        let us = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        let sample = Sample {
+            due_us: us(self.due),
+            start_us: us(self.start),
+            end_us: us(self.end),
+            node: book.node(self.node),
+            instance: self.instance.as_deref().and_then(|name| book.instance(name)),
+            stream: self.stream,
+            outcome: self.outcome,
+        };
+        book.samples.push(sample);
+        sample
+    }
 }
 
 /// A measurement under way. Dropped, it asks no more.

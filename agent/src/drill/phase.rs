@@ -20,6 +20,10 @@ pub enum Phase {
     After,
     /// `--observe`: whatever happens, happens elsewhere.
     Observe,
+    /// `scale`: this host is loaded.
+    Load,
+    /// `scale`: it isn't any more, and those that came may go.
+    Watch,
 }
 
 impl Phase {
@@ -32,6 +36,8 @@ impl Phase {
             Self::Readmission => "readmission",
             Self::After => "after",
             Self::Observe => "observe",
+            Self::Load => "load",
+            Self::Watch => "watch",
         }
     }
 }

@@ -166,18 +166,8 @@ impl State<'_> {
     }
 
     fn take(&mut self, request: &Request) {
-        let us = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-        let sample = Sample {
-            due_us: us(request.due),
-            start_us: us(request.start),
-            end_us: us(request.end),
-            node: self.book.node(request.node),
-            instance: request.instance.as_deref().and_then(|name| self.book.instance(name)),
-            stream: request.stream,
-            outcome: request.outcome,
-        };
+        let sample = request.enter(&mut self.book);
         self.sent_out += 1;
-        self.book.samples.push(sample);
         (self.tell)(Event::Request(&self.book, &sample));
         if self.marks.trouble().is_some_and(|since| sample.start() >= since)
             && let Some(why) = self.guard.take(&sample)

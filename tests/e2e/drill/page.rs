@@ -12,7 +12,7 @@ use super::{finish, result};
 use crate::fault::skipped;
 
 /// The page as a browser has built it, and what it wrote to its console; `None` where there is no Chromium.
-fn browse(place: &Place, page: &Path) -> Option<(String, String)> {
+pub(super) fn browse(place: &Place, page: &Path) -> Option<(String, String)> {
     let profile = place.join("chromium");
     let mut chromium = Command::new("timeout");
     chromium.args([
@@ -41,13 +41,13 @@ fn browse(place: &Place, page: &Path) -> Option<(String, String)> {
 }
 
 /// The text of the first element with this key.
-fn shown(dom: &str, key: &str) -> String {
+pub(super) fn shown(dom: &str, key: &str) -> String {
     let at = dom.find(&format!("data-key=\"{key}\"")).unwrap_or_else(|| panic!("no {key} on the page"));
     dom[at..].split_once('>').unwrap().1.split('<').next().unwrap().to_owned()
 }
 
 /// The data that the page carries.
-fn carried(text: &str) -> Value {
+pub(super) fn carried(text: &str) -> Value {
     let data = text.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
     serde_json::from_str(data).unwrap()
 }
