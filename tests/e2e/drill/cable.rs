@@ -68,7 +68,7 @@ fn drill(mode: &str) -> Option<Value> {
     assert!(last["outage_ms"].as_f64().unwrap() > 2000.0, "{stderr} {last:#}");
     let answers = ["cleanup", "safety"].map(|question| last[question]["answer"].as_str().unwrap());
     assert_eq!((code, answers), (1, ["yes", "no"]), "{stderr} {last:#}");
-    assert!(cable.has_no_rules() && cable.sees() == "200", "{last:#}");
+    assert!(cable.has_no_rules() && wait_until(LONG, || cable.sees() == "200"), "{last:#}");
     Some(last["nodes"][0]["failures"].clone())
 }
 

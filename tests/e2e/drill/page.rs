@@ -120,3 +120,17 @@ fn what_comes_off_the_network_is_text_on_the_page() {
     assert!(!console.contains("CONSOLE"), "{console}");
     assert!(dom.contains("<title>Drill: http://"), "the hostile script ran, or ours did not");
 }
+
+#[test]
+fn what_comes_off_the_network_controls_no_terminal() {
+    let place = Place::new().unwrap();
+    // What begins a control sequence, in bytes that a header may have: U+009B is as good as escape and bracket.
+    let server = "location / { add_header X-Instance-Id 'i-\t\u{9b}31m\u{202e}x'; return 200; }";
+    let nginx = world::nginx::Nginx::start(&place, "", server).unwrap();
+    let url = format!("http://{}/", nginx.addr);
+    let args = ["drill", "failover", "--observe", "--secs", "1", "--baseline", "1s", "--url", &url];
+    let output = world::agent::run(&place, &args).unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(text.contains("i-___31m___x"), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");
+}

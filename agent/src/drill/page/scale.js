@@ -27,7 +27,7 @@ table(short, ["", "measured"], [
 
 // A lane for each node and each instance; under an instance that came, the time that it was there.
 const lanes = section("Timeline");
-const { chart, x, row, lane, mark } = timeline(lanes, r.nodes.length + 1 + r.instances.length);
+const { chart, x, row, lane } = timeline(lanes, r.nodes.length + 1 + r.instances.length);
 r.nodes.forEach((node, n) => lane(node.node, (one) => one[3] === n));
 const began = r.load_ms === null ? 0 : r.load_ms;
 const end = Math.max(...r.phases.map((phase) => phase.end_ms));
@@ -53,8 +53,6 @@ r.instances.forEach((one, n) => {
   draw(chart, "line", { x1: x(from), x2: x(until), y1: y + LANE + 4, y2: y + LANE + 4, class: "stay" });
   draw(chart, "text", { x: Math.min(x(until) + 6, RIGHT - 60), y: y + LANE + 9 }, secs(until - from));
 });
-mark("load", r.load_ms);
-mark("over", r.unloaded_ms);
 legend(lanes, [...OUTCOMES, ["predicted", "how many answer, and how long a newcomer did"]]);
 
 table(section("Instances"), ["instance", "answers", "came", "gone"], r.instances.map((one) => [one.instance,
