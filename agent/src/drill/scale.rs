@@ -232,7 +232,42 @@ mod tests {
         let after = watch.at(&book, secs(100));
         assert_eq!((after.back, after.in_after_ms), (Some(true), Some(19_000.0)));
         assert_eq!(after.instances[0].gone_after_ms, None);
-        book.samples.truncate(100);
-        assert_eq!((watch.at(&book, secs(100)).out, watch.at(&book, secs(100)).back), (false, None));
+        let mut alone = Book::default();
+        let old = alone.instance("i-old");
+        alone.samples = seconds(0..100, old).collect();
+        assert_eq!((watch.at(&alone, secs(100)).out, watch.at(&alone, secs(100)).back), (false, None));
+    }
+
+    #[test]
+    fn the_report_tells_of_the_load_and_of_every_node() {
+        let mut book = Book::default();
+        book.node("127.0.0.1:80".parse().unwrap());
+        let who = book.instance("i-a");
+        book.samples = [(100, 200), (1500, 502), (2500, 200)]
+            .map(|(at, status)| sample(at, Outcome::Status(status), who))
+            .to_vec();
+        let secs = Duration::from_secs;
+        let mut marks = Marks { end: secs(3), ..Marks::default() };
+        for (phase, at) in [(Phase::Baseline, 0), (Phase::Load, 1), (Phase::Watch, 2)] {
+            marks.begin(phase, secs(at));
+        }
+        let facts = Facts {
+            version: "",
+            started: String::new(),
+            by: String::new(),
+            url: String::new(),
+            host: String::new(),
+            target_pct: 90.0,
+            secs: 1.0,
+            watch_secs: 1.0,
+            rps: 1,
+            instance_header: String::new(),
+        };
+        let watch = Watch { from: secs(1), until: secs(2), silence: secs(20) };
+        let found = build(&book, &watch, &marks, None, facts);
+        assert_eq!((found.load_ms, found.unloaded_ms), (Some(1000.0), Some(2000.0)));
+        assert_eq!((found.nodes[0].requests, found.nodes[0].errors), (3, 1));
+        assert_eq!(found.nodes[0].failures["502"], 1);
+        assert_eq!(found.phases.iter().map(|phase| phase.errors).collect::<Vec<_>>(), [0, 1, 0]);
     }
 }
