@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -39,13 +40,25 @@ impl Haproxy {
     /// # Errors
     /// When it doesn't start, or doesn't find the targets healthy.
     pub fn start(check: Check, targets: &[SocketAddr]) -> anyhow::Result<Option<Self>> {
+        Self::start_with(check, targets, None)
+    }
+
+    /// The same, and on port 443 of each node TLS with this certificate and key (a PEM file of both).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        check: Check,
+        targets: &[SocketAddr],
+        pem: Option<&Path>,
+    ) -> anyhow::Result<Option<Self>> {
         if !Command::new("haproxy").arg("-v").output().is_ok_and(|o| o.status.success()) {
             return Ok(None);
         }
         let place = Place::new()?;
         let nodes = vec![place::address(), place::address()];
         let conf = place.join("haproxy.cfg");
-        fs::write(&conf, configuration(check, &nodes, targets))?;
+        fs::write(&conf, configuration(check, &nodes, targets, pem))?;
         let (out, errors) = (File::create(place.join("log"))?, File::create(place.join("errors"))?);
         let mut command = Command::new("haproxy");
         command.args(["-db", "-f"]).arg(&conf).current_dir(place.path());
@@ -97,7 +110,7 @@ impl Drop for Haproxy {
     }
 }
 
-fn configuration(check: Check, nodes: &[Ipv4Addr], targets: &[SocketAddr]) -> String {
+fn configuration(check: Check, nodes: &[Ipv4Addr], targets: &[SocketAddr], pem: Option<&Path>) -> String {
     let mut text = format!(
         "global\n log stdout format raw local0\n maxconn 4000\n\
          defaults\n mode http\n log global\n option dontlognull\n option httpchk GET /health\n retries 0\n\
@@ -107,8 +120,9 @@ fn configuration(check: Check, nodes: &[Ipv4Addr], targets: &[SocketAddr]) -> St
     let Check { interval, rise, fall, .. } = check;
     let inter = interval.as_millis();
     for (number, node) in nodes.iter().enumerate() {
+        let tls = pem.map_or_else(String::new, |pem| format!(" bind {node}:443 ssl crt {}\n", pem.display()));
         text.push_str(&format!(
-            "frontend node{number}\n bind {node}:80\n log-format \"request %tr %fi %ST %Ta\"\n default_backend all{number}\n\
+            "frontend node{number}\n bind {node}:80\n{tls} log-format \"request %tr %fi %ST %Ta\"\n default_backend all{number}\n\
              backend all{number}\n balance roundrobin\n source {node}\n"
         ));
         for (target, addr) in targets.iter().enumerate() {

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
 use jiff::Timestamp;
 
-use super::drill_ends::{can_be_written, exit, more_descriptors, percent, refused};
+use super::drill_ends::{can_be_written, exit, last_line, more_descriptors, percent, refused, write};
 use super::drill_scale::Scale;
 use super::drill_view::View;
 use super::exit::OrExit;
@@ -22,7 +22,7 @@ use crate::drill::guard::Limits;
 use crate::drill::names;
 use crate::drill::page;
 use crate::drill::predict::{Check, Failure as Failing, Prediction, Range, Via, predict};
-use crate::drill::report::{self, Facts, Report, Run, Source};
+use crate::drill::report::{self, Facts, Source};
 use crate::drill::rhythm::Rhythm;
 use crate::drill::run::{Drill, What, run};
 use crate::drill::signals::SignalStream;
@@ -32,7 +32,6 @@ use crate::fault::{self, Mode, history};
 use crate::identity::{self, Notice};
 use crate::probes::{self, Expect};
 use crate::sys::clock::rfc3339;
-use crate::sys::file;
 use crate::sys::sigwait::Signals;
 
 /// How long the metadata service may take; without it nobody knows who we are, and the drill goes on.
@@ -297,8 +296,9 @@ impl Failover {
             rhythm.nodes()
         });
         let result = report::build(&ran, &check, &failing, facts, probes);
-        let written = self.write(&result, &ran);
-        view.report(out, &result, &ran, self.report.as_deref().filter(|_| written.is_ok()));
+        let shown = || page::failover(&last_line(&result), &ran.book);
+        let (page, written) = write(self.report.as_deref(), shown);
+        view.report(out, &result, &ran, page);
         written?;
         Ok(exit(&result))
     }
@@ -374,12 +374,5 @@ impl Failover {
             unhealthy: check.unhealthy,
             checks: check.via,
         }
-    }
-
-    fn write(&self, result: &Report, ran: &Run) -> Result<(), Failure> {
-        let Some(path) = &self.report else { return Ok(()) };
-        let page = page::render(result, &ran.book);
-        let written = file::replace(path, page.as_bytes(), 0o644);
-        Ok(written.with_context(|| format!("cannot write {}", path.display()))?)
     }
 }

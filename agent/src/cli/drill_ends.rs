@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::recover::failure;
 use super::{Exit, Failure};
 use crate::drill::report::Report;
 use crate::drill::run::DrillError;
 use crate::drill::verdict::Answer;
+use crate::sys::file;
 
 /// The exit code: a fault that isn't over counts more than a signal, that more than the other answers.
 pub(super) fn exit(result: &Report) -> Exit {
@@ -42,6 +45,22 @@ pub(super) fn can_be_written(path: &Path) -> anyhow::Result<()> {
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(folder, access)
         .with_context(|| format!("--report {}: cannot write to {}", path.display(), folder.display()))
+}
+
+/// Writes the page where one is wanted: its path, if it is there now.
+pub(super) fn write(path: Option<&Path>, page: impl Fn() -> String) -> (Option<&Path>, Result<(), Failure>) {
+    let Some(path) = path else { return (None, Ok(())) };
+    match file::replace(path, page().as_bytes(), 0o644) {
+        Ok(()) => (Some(path), Ok(())),
+        Err(e) => (None, Err(anyhow!(e).context(format!("cannot write {}", path.display())).into())),
+    }
+}
+
+/// The last line of the JSON.
+pub(super) fn last_line(result: &impl Serialize) -> Value {
+    let mut line = serde_json::to_value(result).unwrap_or_default();
+    line["event"] = "result".into();
+    line
 }
 
 /// Requests that wait for a target that hangs each hold a descriptor; where that isn't permitted, those beyond are

@@ -1,29 +1,33 @@
 //! `agent drill scale`: load here, and the instances that come and go because of it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::json;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
+use super::drill_ends::{can_be_written, last_line, write};
+use super::drill_scale_view::View;
 use super::exit::OrExit;
 use super::output::Output;
 use super::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::client::Client;
-use crate::drill::measure::{Measure, Request, Seen};
+use crate::drill::load::Load;
+use crate::drill::measure::{Measure, Seen};
 use crate::drill::names;
-use crate::drill::sample::{Book, Sample};
-use crate::drill::scale::{Scaled, Watch, silence};
+use crate::drill::page;
+use crate::drill::phase::{Marks, Phase};
+use crate::drill::sample::Book;
+use crate::drill::scale::{self, Facts, Watch, silence};
 use crate::drill::signals::SignalStream;
 use crate::drill::target::Target;
 use crate::drill::tls::Tls;
+use crate::fault::history;
+use crate::sys::clock::rfc3339;
 use crate::sys::sigwait::Signals;
 
 /// How often the instances are looked at.
@@ -39,7 +43,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// Exit code 0: new instances came, and went again. 1: none came, or not all went. 2: wrong usage. 3: cannot tell.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  agent drill scale --url http://my-alb.example/ --target 90 --secs 10m")]
+#[command(after_help = "Example:\n  \
+    agent drill scale --url http://my-alb.example/ --target 90 --secs 10m --report scale.html")]
 pub(super) struct Scale {
     /// What clients ask the load balancer for
     #[arg(long, value_name = "URL")]
@@ -68,34 +73,9 @@ pub(super) struct Scale {
     /// The header in which an answer names its instance
     #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
     instance_header: HeaderName,
-}
-
-/// The load. Dropped, it ends.
-struct Load(Child);
-
-impl Load {
-    fn start(scale: &Scale, config: Option<&Path>) -> std::io::Result<Self> {
-        let (target, secs) = (scale.target.to_string(), scale.secs.to_string());
-        let mut stress = Command::new("/proc/self/exe");
-        stress.args(["stress", "--target", &target, "--secs", &secs]);
-        if let Some(config) = config {
-            stress.arg("--config").arg(config);
-        }
-        stress.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map(Self)
-    }
-
-    fn is_over(&mut self) -> bool {
-        !matches!(self.0.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        if !self.is_over() {
-            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
-            let _ = self.0.wait();
-        }
-    }
+    /// The report as one page of HTML, with every request in it
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 impl Scale {
@@ -108,6 +88,9 @@ impl Scale {
                 anyhow!("--target is above 0, at most 100; --secs at least 1"),
             ));
         }
+        if let Some(path) = &self.report {
+            can_be_written(path).or_exit(Exit::Usage)?;
+        }
         let mut target = Target::parse(&self.url, self.host.as_deref()).or_exit(Exit::Usage)?;
         target.instead.clone_from(&self.resolve);
         let tls =
@@ -117,73 +100,49 @@ impl Scale {
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
         runtime.block_on(async {
             let signals = SignalStream::new(signals).context("cannot wait for signals")?;
-            let first = names::resolve(&target).await;
+            let first = tokio::select! {
+                first = names::resolve(&target) => first,
+                signal = signals.next() => return Ok(Exit::Signal(signal)),
+            };
             let first =
                 first.with_context(|| format!("cannot resolve {}", target.name)).or_exit(Exit::CannotTell)?;
+            let facts = self.facts(&target);
             let client = Client::new(target.clone(), self.instance_header.clone(), DEADLINE, tls);
             let measure = Measure::start(client, target, self.rps, &first);
-            self.drill(measure, &signals, common.config.as_deref(), &mut out).await
+            let mut session = Session::new(self, measure, common.config.as_deref());
+            let signal = session.go(&signals, &mut out).await?;
+            self.report(&session, signal, facts, &mut out)
         })
     }
 
-    async fn drill(
+    fn facts(&self, target: &Target) -> Facts {
+        Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            started: rfc3339(Timestamp::now()),
+            by: history::who(|name| std::env::var(name).ok()),
+            url: target.url.clone(),
+            host: target.host.to_str().unwrap_or_default().to_owned(),
+            target_pct: self.target,
+            secs: self.secs.0.as_secs_f64(),
+            watch_secs: self.watch.0.as_secs_f64(),
+            rps: self.rps,
+            instance_header: self.instance_header.to_string(),
+        }
+    }
+
+    fn report(
         &self,
-        mut measure: Measure,
-        signals: &SignalStream,
-        config: Option<&Path>,
+        session: &Session<'_>,
+        signal: Option<i32>,
+        facts: Facts,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
-        let (zero, mut book, mut tick) = (measure.zero, Book::default(), Instant::now());
-        let mut load: Option<Load> = None;
-        let mut watch = Watch { from: Duration::MAX, until: Duration::MAX, silence: Duration::MAX };
-        let mut told = BTreeMap::new();
-        let phase = |out: &mut Output, name: &str, text: &str| {
-            out.event(&json!({"event": "phase", "phase": name, "at_ms": zero.elapsed().as_secs_f64() * 1e3}));
-            out.text(text);
-        };
-        phase(out, "baseline", "baseline   who is there before the load");
-        let signal = loop {
-            tokio::select! {
-                seen = measure.next() => if let Some(Seen::Request(request)) = seen { note(&mut book, &request) },
-                signal = signals.next() => break Some(signal),
-                () = sleep_until(tick) => {
-                    tick = Instant::now() + TICK;
-                    let now = zero.elapsed();
-                    if load.is_none() && watch.from == Duration::MAX {
-                        if now < self.baseline.0 {
-                            continue;
-                        }
-                        let before = book.instances().len();
-                        if before == 0 {
-                            return Err(Failure::new(Exit::CannotTell, anyhow!(nameless(&book, &self.instance_header))));
-                        }
-                        let every = Duration::from_secs(1) * u32::try_from(before + 1).unwrap_or(2) / self.rps;
-                        (watch.from, watch.silence) = (now, silence(every));
-                        load = Some(Load::start(self, config).context("cannot start agent stress")?);
-                        phase(out, "load", &format!("load       {} % of this host for {}", self.target, self.secs));
-                    }
-                    if load.as_mut().is_some_and(Load::is_over) {
-                        (load, watch.until) = (None, now);
-                        phase(out, "watch", "watching   until those that came have gone");
-                    }
-                    let scaled = watch.at(&book, now);
-                    tell(out, &scaled, &mut told);
-                    let over = watch.until.checked_add(self.watch.0).is_some_and(|end| now >= end);
-                    if load.is_none() && (over || scaled.back == Some(true)) {
-                        break None;
-                    }
-                }
-            }
-        };
-        drop(load);
-        watch.until = watch.until.min(zero.elapsed());
-        let scaled = watch.at(&book, zero.elapsed());
-        let mut result = serde_json::to_value(&scaled).unwrap_or_default();
-        (result["event"], result["drill"], result["signal"]) =
-            ("result".into(), "scale".into(), json!(signal));
-        out.event(&result);
-        report(out, &scaled);
-        Ok(match (signal, scaled.back) {
+        let result = scale::build(&session.book, &session.watch, &session.marks, signal, facts);
+        let (page, written) =
+            write(self.report.as_deref(), || page::scale(&last_line(&result), &session.book));
+        session.view.report(out, &result, page);
+        written?;
+        Ok(match (signal, result.scaled.back) {
             (Some(signal), _) => Exit::Signal(signal),
             (None, Some(true)) => Exit::Done,
             (None, _) => Exit::No,
@@ -191,66 +150,111 @@ impl Scale {
     }
 }
 
-fn note(book: &mut Book, request: &Request) {
-    let us = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-    let sample = Sample {
-        due_us: us(request.due),
-        start_us: us(request.start),
-        end_us: us(request.end),
-        node: book.node(request.node),
-        instance: request.instance.as_deref().and_then(|name| book.instance(name)),
-        stream: request.stream,
-        outcome: request.outcome,
-    };
-    book.samples.push(sample);
+/// A drill under way: baseline → load → watch.
+struct Session<'a> {
+    scale: &'a Scale,
+    config: Option<&'a Path>,
+    measure: Measure,
+    book: Book,
+    marks: Marks,
+    load: Option<Load>,
+    watch: Watch,
+    view: View,
 }
 
-fn nameless(book: &Book, header: &HeaderName) -> String {
-    match book.samples.iter().filter(|one| one.is_ok()).count() {
-        0 => format!("nothing answers: {} requests failed", book.samples.len()),
-        _ => format!("no answer names its instance in {header}: add it in nginx, or measure /health"),
+impl<'a> Session<'a> {
+    fn new(scale: &'a Scale, measure: Measure, config: Option<&'a Path>) -> Self {
+        let watch = Watch { from: Duration::MAX, until: Duration::MAX, silence: Duration::MAX };
+        let (book, marks, view) = (Book::default(), Marks::default(), View::default());
+        Self { scale, config, measure, book, marks, load: None, watch, view }
     }
-}
 
-/// Tells of each instance once when it comes and once when it goes.
-fn tell(out: &mut Output, scaled: &Scaled, told: &mut BTreeMap<String, bool>) {
-    for stay in scaled.instances.iter().filter(|stay| !stay.before || stay.gone_after_ms.is_some()) {
-        let gone = stay.gone_after_ms.is_some();
-        if told.insert(stay.instance.clone(), gone) == Some(gone) {
-            continue;
-        }
-        let (change, after) = match stay.gone_after_ms {
-            Some(after) => ("gone", after),
-            None => ("came", stay.came_after_ms),
+    /// Goes on to the end: a signal, if that was it.
+    async fn go(&mut self, signals: &SignalStream, out: &mut Output) -> Result<Option<i32>, Failure> {
+        self.begin(Phase::Baseline, "baseline   who is there before the load", out);
+        let mut tick = Instant::now();
+        let signal = loop {
+            tokio::select! {
+                seen = self.measure.next() => match seen {
+                    Some(Seen::Request(request)) => drop(request.enter(&mut self.book)),
+                    Some(Seen::Unresolved(why)) => {
+                        out.note(&format!("agent: the name is not resolved any more: {why}"));
+                    }
+                    Some(Seen::Name(_)) | None => {}
+                },
+                signal = signals.next() => break Some(signal),
+                () = sleep_until(tick) => {
+                    tick = Instant::now() + TICK;
+                    if self.tick(out)? {
+                        break None;
+                    }
+                }
+            }
         };
-        out.event(
-            &json!({"event": "instance", "instance": stay.instance, "change": change, "after_ms": after}),
-        );
-        out.text(&format!("{change:<10} {} {:.1} s after the load began", stay.instance, after / 1e3));
+        self.load = None;
+        self.marks.end = self.measure.zero.elapsed();
+        self.watch.until = self.watch.until.min(self.marks.end);
+        Ok(signal)
+    }
+
+    fn begin(&mut self, phase: Phase, text: &str, out: &mut Output) {
+        let now = self.measure.zero.elapsed();
+        self.marks.begin(phase, now);
+        self.view.phase(out, phase, now, text);
+    }
+
+    /// Looks at who is there; says whether it is over.
+    fn tick(&mut self, out: &mut Output) -> Result<bool, Failure> {
+        let now = self.measure.zero.elapsed();
+        if self.marks.now() == Phase::Baseline {
+            if now >= self.scale.baseline.0 {
+                self.start_load(now, out)?;
+            }
+            return Ok(false);
+        }
+        let ended = self.load.as_mut().map(Load::ended).transpose().context("agent stress")?;
+        if let Some(status) = ended.flatten() {
+            has_run(status)?;
+            (self.load, self.watch.until) = (None, now);
+            self.begin(Phase::Watch, "watching   until those that came have gone", out);
+        }
+        let scaled = self.watch.at(&self.book, now);
+        self.view.instances(out, &scaled);
+        let over = self.watch.until.checked_add(self.scale.watch.0).is_some_and(|end| now >= end);
+        Ok(self.load.is_none() && (over || scaled.back == Some(true)))
+    }
+
+    fn start_load(&mut self, now: Duration, out: &mut Output) -> Result<(), Failure> {
+        let before = self.book.instances().len();
+        if before == 0 {
+            return Err(Failure::new(Exit::CannotTell, anyhow!(self.nameless())));
+        }
+        let every = Duration::from_secs(1) * u32::try_from(before + 1).unwrap_or(2) / self.scale.rps;
+        (self.watch.from, self.watch.silence) = (now, silence(every));
+        let Scale { target, secs, .. } = *self.scale;
+        self.load = Some(Load::start(target, secs, self.config).context("cannot start agent stress")?);
+        self.begin(Phase::Load, &format!("load       {target} % of this host for {secs}"), out);
+        Ok(())
+    }
+
+    fn nameless(&self) -> String {
+        let all = &self.book.samples;
+        if all.iter().any(|one| one.is_ok()) {
+            let header = &self.scale.instance_header;
+            return format!("no answer names its instance in {header}: add it in nginx, or measure /health");
+        }
+        let why = self.measure.client.untrusted().map_or_else(String::new, |why| format!(" ({why})"));
+        format!("nothing answers: {} requests failed{why}", all.len())
     }
 }
 
-fn report(out: &mut Output, scaled: &Scaled) {
-    let secs = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
-    out.text("");
-    out.text(&format!("{:<22} {:>8} {:>10} {:>10}", "instance", "answers", "came", "gone"));
-    for stay in &scaled.instances {
-        let came = if stay.before { "before".to_owned() } else { secs(Some(stay.came_after_ms)) };
-        out.text(&format!(
-            "{:<22} {:>8} {came:>10} {:>10}",
-            stay.instance,
-            stay.answers,
-            secs(stay.gone_after_ms)
-        ));
+/// Whether there was any load: not where stress refused its wish, or the host didn't let it.
+fn has_run(status: ExitStatus) -> Result<(), Failure> {
+    match status.code() {
+        Some(2 | 3) => Err(Failure::new(
+            Exit::CannotTell,
+            anyhow!("there was no load: agent stress ended with {status}"),
+        )),
+        _ => Ok(()),
     }
-    out.text(&format!("{} requests, {} failed", scaled.requests, scaled.errors));
-    out.text(&match (scaled.out, scaled.back) {
-        (false, _) => "scaled out  no: no new instance came to answer".to_owned(),
-        (true, Some(true)) => format!(
-            "scaled out  yes, after {}; and in again, {} after the load",
-            secs(scaled.out_after_ms),
-            secs(scaled.in_after_ms)
-        ),
-        (true, _) => format!("scaled out  yes, after {}; not in again yet", secs(scaled.out_after_ms)),
-    });
 }

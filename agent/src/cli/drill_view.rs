@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::drill_ends::last_line;
 use super::drill_live::{Live, NAME, paint};
 use super::fail::sentence;
 use super::output::Output;
@@ -147,8 +148,7 @@ impl View {
     /// The end.
     pub(super) fn report(&self, out: &mut Output, result: &Report, run: &Run, page: Option<&Path>) {
         if out.is_json() {
-            let mut event = serde_json::to_value(result).unwrap_or_default();
-            event["event"] = "result".into();
+            let mut event = last_line(result);
             event["report"] = json!(page.map(|path| path.display().to_string()));
             return out.event(&event);
         }

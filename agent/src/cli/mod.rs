@@ -4,6 +4,7 @@ mod drill;
 mod drill_ends;
 mod drill_live;
 mod drill_scale;
+mod drill_scale_view;
 mod drill_view;
 pub mod exit;
 mod fail;

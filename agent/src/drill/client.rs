@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hyper::Request;
@@ -68,6 +68,8 @@ pub struct Client {
     instance_header: HeaderName,
     deadline: Duration,
     tls: Option<Tls>,
+    /// Why the first handshake that failed did.
+    untrusted: OnceLock<String>,
 }
 
 /// How far a request has come: it says what a time-out means.
@@ -82,7 +84,12 @@ impl Client {
     /// Asks for `target`; an answer tells its instance in `instance_header`, and none is waited for longer than
     /// `deadline`.
     pub fn new(target: Target, instance_header: HeaderName, deadline: Duration, tls: Option<Tls>) -> Self {
-        Self { target, instance_header, deadline, tls }
+        Self { target, instance_header, deadline, tls, untrusted: OnceLock::new() }
+    }
+
+    /// Why there was no TLS session, the first time that there was none.
+    pub fn untrusted(&self) -> Option<&str> {
+        self.untrusted.get().map(String::as_str)
     }
 
     /// One request to `node`.
@@ -148,7 +155,13 @@ impl Client {
             None => converse(stream).await,
             Some(tls) => {
                 *stage = Stage::Handshaking;
-                converse(tls.connect(stream).await.map_err(|_| Class::Tls)?).await
+                let session = tls.connect(stream).await.map_err(|e| {
+                    // It may quote the names in a certificate: anybody's text.
+                    let visible = |c: char| if c.is_control() { '_' } else { c };
+                    let _ = self.untrusted.set(e.to_string().chars().take(200).map(visible).collect());
+                    Class::Tls
+                });
+                converse(session?).await
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::client::{Client, Pool};
 use super::names::{self, Change, Known};
 use super::pace::Pace;
-use super::sample::{Outcome, Stream};
+use super::sample::{Book, Outcome, Sample, Stream};
 use super::target::Target;
 
 /// What the measuring tells.
@@ -45,11 +45,31 @@ pub struct Request {
     pub instance: Option<String>,
 }
 
+impl Request {
+    /// Enters it into the book.
+    pub fn enter(&self, book: &mut Book) -> Sample {
+        let us = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        let sample = Sample {
+            due_us: us(self.due),
+            start_us: us(self.start),
+            end_us: us(self.end),
+            node: book.node(self.node),
+            instance: self.instance.as_deref().and_then(|name| book.instance(name)),
+            stream: self.stream,
+            outcome: self.outcome,
+        };
+        book.samples.push(sample);
+        sample
+    }
+}
+
 /// A measurement under way. Dropped, it asks no more.
 #[derive(Debug)]
 pub struct Measure {
     seen: UnboundedReceiver<Seen>,
     nodes: AbortHandle,
+    /// Who asks.
+    pub client: Arc<Client>,
     /// When it began.
     pub zero: Instant,
 }
@@ -59,8 +79,9 @@ impl Measure {
     pub fn start(client: Client, target: Target, rps: u32, first: &[SocketAddr]) -> Self {
         let (tell, seen) = unbounded_channel();
         let zero = Instant::now();
+        let client = Arc::new(client);
         let nodes = Nodes {
-            client: Arc::new(client),
+            client: Arc::clone(&client),
             target,
             rps,
             zero,
@@ -70,7 +91,7 @@ impl Measure {
             count: 0,
         };
         let nodes = tokio::spawn(nodes.watch(first.to_vec())).abort_handle();
-        Self { seen, nodes, zero }
+        Self { seen, nodes, client, zero }
     }
 
     /// What is seen next; `None` when the last request has ended after [`Measure::stop`].

@@ -3,23 +3,32 @@
 
 use serde_json::{Value, json};
 
-use super::report::Report;
 use super::sample::{Book, Outcome, Stream};
 
-const TEMPLATE: &str = include_str!("page.html");
+const TEMPLATE: &str = include_str!("page/page.html");
+const COMMON: &str = include_str!("page/common.js");
+const FAILOVER: &str = include_str!("page/failover.js");
+const SCALE: &str = include_str!("page/scale.js");
+/// Where the script goes; once in the template.
+const SCRIPT: &str = "\"SCRIPT\"";
 /// Where the data goes; once in the template.
 const PLACE: &str = "\"DATA\"";
 
-/// The page.
-pub fn render(report: &Report, book: &Book) -> String {
-    let data = json!({"result": result(report), "requests": requests(book)});
-    TEMPLATE.replacen(PLACE, &embedded(&data), 1)
+/// The page of a drill of failing over; `result` is the last line of its JSON.
+pub fn failover(result: &Value, book: &Book) -> String {
+    render(FAILOVER, result, book)
 }
 
-fn result(report: &Report) -> Value {
-    let mut result = serde_json::to_value(report).unwrap_or_default();
-    result["event"] = "result".into();
-    result
+/// The page of a drill of scaling.
+pub fn scale(result: &Value, book: &Book) -> String {
+    render(SCALE, result, book)
+}
+
+fn render(script: &str, result: &Value, book: &Book) -> String {
+    let data = json!({"result": result, "requests": requests(book)});
+    // The data last: what stands in it is looked at no more.
+    let page = TEMPLATE.replacen(SCRIPT, &format!("{COMMON}\n{script}"), 1);
+    page.replacen(PLACE, &embedded(&data), 1)
 }
 
 /// Every request, a short row each: [due ms, sent ms, ended ms, node, kept, status or class, instance].
@@ -73,12 +82,14 @@ mod tests {
 
     #[test]
     fn the_template_has_one_place_for_data_and_asks_the_network_for_nothing() {
-        assert_eq!(TEMPLATE.matches(PLACE).count(), 1);
+        let whole = TEMPLATE.replacen(SCRIPT, &[COMMON, FAILOVER, SCALE].concat(), 1);
+        assert_eq!(whole.matches(PLACE).count(), 1);
+        assert_eq!(whole.matches(SCRIPT).count(), 0);
         assert!(TEMPLATE.contains("default-src 'none'"));
         // The name of SVG's namespace and nothing else.
-        assert_eq!(TEMPLATE.matches("://").count(), TEMPLATE.matches("http://www.w3.org/2000/svg").count());
+        assert_eq!(whole.matches("://").count(), whole.matches("http://www.w3.org/2000/svg").count());
         for word in ["innerHTML", "document.write", "eval(", "src="] {
-            assert!(!TEMPLATE.contains(word), "{word}");
+            assert!(!whole.contains(word), "{word}");
         }
     }
 }

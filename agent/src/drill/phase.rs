@@ -20,6 +20,10 @@ pub enum Phase {
     After,
     /// `--observe`: whatever happens, happens elsewhere.
     Observe,
+    /// `scale`: this host is loaded.
+    Load,
+    /// `scale`: it isn't any more, and those that came may go.
+    Watch,
 }
 
 impl Phase {
@@ -32,6 +36,8 @@ impl Phase {
             Self::Readmission => "readmission",
             Self::After => "after",
             Self::Observe => "observe",
+            Self::Load => "load",
+            Self::Watch => "watch",
         }
     }
 }
@@ -43,6 +49,8 @@ pub struct Marks {
     pub phases: Vec<(Phase, Duration)>,
     /// The fault is on record; it begins between here and `effective`.
     pub armed: Option<Duration>,
+    /// nginx was told, or the daemon. To see a target fall silent takes a while, so `effective` may come a second later.
+    pub injected: Option<Duration>,
     /// nginx, or `/health`, was seen to fail.
     pub effective: Option<Duration>,
     /// The end of the fault has begun.
@@ -68,6 +76,11 @@ impl Marks {
     pub fn phases(&self) -> impl Iterator<Item = (Phase, Duration, Duration)> {
         let ends = self.phases.iter().skip(1).map(|(_, at)| *at).chain([self.end]);
         self.phases.iter().zip(ends).map(|((phase, start), end)| (*phase, *start, end.max(*start)))
+    }
+
+    /// When what probes see began to fail, once it was seen to.
+    pub fn begun(&self) -> Option<Duration> {
+        self.effective.map(|effective| self.injected.unwrap_or(effective))
     }
 
     /// When what is measured may begin to fail: the fault is on record, or the baseline is over.

@@ -122,6 +122,8 @@ pub struct Report {
     pub readmitted_after_ms: Option<f64>,
     /// The fault, since the start.
     pub armed_ms: Option<f64>,
+    /// nginx was told, or the daemon.
+    pub injected_ms: Option<f64>,
     /// Seen to fail.
     pub effective_ms: Option<f64>,
     /// Its end has begun.
@@ -212,6 +214,7 @@ pub fn build(
         above_ms: ms(evidence.above()),
         readmitted_after_ms: at(evidence.readmitted()),
         armed_ms: at(marks.armed),
+        injected_ms: at(marks.injected),
         effective_ms: at(marks.effective),
         recovering_ms: at(marks.recovering),
         recovered_ms: at(marks.recovered),

@@ -2,6 +2,7 @@
 //! measuring, the fault and the signals tell, and a tick; whatever happens, the fault is over before it returns.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -41,6 +42,7 @@ pub async fn run(
     let until = drill.baseline;
     let state = State {
         drill,
+        client: Arc::clone(&measure.client),
         predict,
         tell,
         zero: measure.zero,
@@ -62,6 +64,7 @@ pub async fn run(
 
 struct State<'a> {
     drill: Drill,
+    client: Arc<Client>,
     predict: &'a dyn Fn(&Marks, Option<bool>) -> Option<Prediction>,
     tell: &'a mut dyn FnMut(Event<'_>),
     zero: Instant,
@@ -163,18 +166,8 @@ impl State<'_> {
     }
 
     fn take(&mut self, request: &Request) {
-        let us = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-        let sample = Sample {
-            due_us: us(request.due),
-            start_us: us(request.start),
-            end_us: us(request.end),
-            node: self.book.node(request.node),
-            instance: request.instance.as_deref().and_then(|name| self.book.instance(name)),
-            stream: request.stream,
-            outcome: request.outcome,
-        };
+        let sample = request.enter(&mut self.book);
         self.sent_out += 1;
-        self.book.samples.push(sample);
         (self.tell)(Event::Request(&self.book, &sample));
         if self.marks.trouble().is_some_and(|since| sample.start() >= since)
             && let Some(why) = self.guard.take(&sample)
@@ -251,7 +244,8 @@ impl State<'_> {
         if let Some(first) = failed.first() {
             let (node, how) = (self.book.node_of(first), window::name(first.outcome));
             let (failed, all) = (failed.len(), samples.len());
-            return Some(format!("{failed} of {all} requests failed, the first at {node} with {how}"));
+            let why = self.client.untrusted().map_or_else(String::new, |why| format!(" ({why})"));
+            return Some(format!("{failed} of {all} requests failed, the first at {node} with {how}{why}"));
         }
         self.silent().map(|addr| {
             let waited = (self.drill.baseline + self.drill.deadline).as_secs_f64();
@@ -319,7 +313,7 @@ impl State<'_> {
         if let Told::Event(event) = told {
             let mark = match &event.step {
                 Step::Armed { .. } => &mut self.marks.armed,
-                Step::Injected => return (self.tell)(Event::Fault(told)),
+                Step::Injected => &mut self.marks.injected,
                 Step::Effective { .. } => &mut self.marks.effective,
                 Step::Recovering { .. } => &mut self.marks.recovering,
                 Step::Recovered { .. } => &mut self.marks.recovered,

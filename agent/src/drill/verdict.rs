@@ -142,7 +142,7 @@ impl Evidence<'_> {
         }
         let Some(slowest) = self.nodes.iter().filter_map(|node| node.drained_after).max() else { return };
         // A fault that is over before a node notices drains nothing there.
-        let (Some(begin), over) = (self.marks.effective, self.marks.recovering.unwrap_or(self.marks.end))
+        let (Some(begin), over) = (self.marks.begun(), self.marks.recovering.unwrap_or(self.marks.end))
         else {
             return;
         };

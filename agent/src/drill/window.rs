@@ -77,7 +77,7 @@ pub struct NodeReport {
     /// From the one to the other.
     #[serde(rename = "outage_ms", serialize_with = "as_ms")]
     pub outage: Option<Duration>,
-    /// This target's last answer before the fault was over, since the fault was seen.
+    /// This target's last answer before the fault was over, since the fault began; `None` when that was before it was seen.
     #[serde(rename = "drained_after_ms", serialize_with = "as_ms")]
     pub drained_after: Option<Duration>,
     /// This target's first answer since the recovery.
@@ -116,10 +116,10 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
         let troubled = || all.iter().copied().filter(|one| one.start() >= since);
         let window = Window::of(troubled());
         let ours = || all.iter().filter(|one| us.is_some() && one.instance == us && one.is_ok());
-        let drained_after = marks.effective.and_then(|effective| {
+        let drained_after = marks.effective.zip(marks.begun()).and_then(|(effective, begun)| {
             let over = marks.recovering.unwrap_or(marks.end);
             let last = ours().map(|one| one.start()).filter(|at| *at < over).max()?;
-            last.checked_sub(effective).filter(|after| !after.is_zero())
+            (last > effective).then(|| last - begun.min(effective))
         });
         let readmitted_after = marks.recovered.and_then(|recovered| {
             let first = ours().map(|one| one.start()).filter(|at| *at >= recovered).min()?;
@@ -243,6 +243,9 @@ pub(super) mod tests {
         let node = &nodes(&book, &marks, us, book.nodes())[0];
         assert_eq!((node.requests, node.errors, node.outage), (7, 2, at(800)));
         assert_eq!((node.drained_after, node.readmitted_after), (at(200), at(1900)));
+        marks.injected = at(900);
+        let node = &nodes(&book, &marks, us, book.nodes())[0];
+        assert_eq!(node.drained_after, at(400), "since it began, not since it was seen");
         assert_eq!(node.failures, BTreeMap::from([("502".into(), 1), ("refused".into(), 1)]));
         assert_eq!(gap(&book, us, Duration::from_millis(1500)), at(800));
         let found = instances(&book, Duration::from_secs(1));

@@ -1,5 +1,6 @@
 //! Starting a process that owes nothing to the one that started it: own session, and the user, groups, limits and
-//! umask that it is meant to have. std sets the user but drops the groups, and knows neither sessions nor limits.
+//! umask that it is meant to have; or one that ends with it. std sets the user but drops the groups, and knows neither
+//! sessions nor limits nor how to end with another process.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -30,6 +31,19 @@ pub fn detached<'a>(command: &'a mut Command, who: &Credentials) -> &'a mut Comm
     };
     // SAFETY: between fork and exec only system calls are made; nothing is allocated and no lock is taken.
     unsafe { command.pre_exec(become_it) }
+}
+
+/// Lets the command be told to end (SIGTERM) when the thread that starts it ends, be it by SIGKILL
+/// (PR_SET_PDEATHSIG(2const)).
+pub fn ended_with_us(command: &mut Command) -> &mut Command {
+    let us = nix::unistd::getpid();
+    let bind = move || -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        // Who started it may be gone already: then nothing would be told.
+        if nix::unistd::getppid() == us { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    };
+    // SAFETY: between fork and exec only system calls are made; nothing is allocated and no lock is taken.
+    unsafe { command.pre_exec(bind) }
 }
 
 #[cfg(test)]

@@ -105,15 +105,32 @@ fn a_wrong_hypothesis_is_said_to_be_wrong() {
     assert_eq!((code, last["hypothesis"]["answer"].as_str()), (1, Some("no")), "{last:#}");
 }
 
-#[test]
-fn what_only_probes_see_costs_clients_nothing_and_drains_the_target() {
+/// A fault of `/health` alone: the target is drained, and no client gets an error.
+fn drains_at_no_cost(args: &str) {
     let fleet = Fleet::start(check(INTERVAL), 2, true).unwrap();
-    let (code, events, stderr) =
-        finish(fleet.failover(&format!("--mode unhealthy --secs 6 --rps 40 {CHECK}")));
+    let events = drill(&fleet, &format!("{args} --secs 4 --rps 40 {CHECK}"), 0, ["yes"; 3]);
     let last = result(&events);
-    assert_eq!((code, answers(last)), (0, ["yes"; 3]), "{stderr} {last:#}");
     assert_eq!((&last["errors"], &last["outage_ms"]), (&0.into(), &Value::Null));
     assert!(last["hypothesis"]["why"][1].as_str().unwrap().contains("drained after"), "{last:#}");
+}
+
+#[test]
+fn what_only_probes_see_costs_clients_nothing_and_drains_the_target() {
+    drains_at_no_cost("--mode unhealthy");
+}
+
+#[test]
+fn a_health_check_answered_too_late_costs_clients_nothing_and_drains_the_target() {
+    drains_at_no_cost("--mode slow --delay 2s");
+}
+
+#[test]
+fn a_health_check_answered_late_but_in_time_drains_nothing() {
+    let fleet = Fleet::start(check(INTERVAL), 2, true).unwrap();
+    let events =
+        drill(&fleet, &format!("--mode slow --delay 100ms --secs 2 --rps 40 {CHECK}"), 0, ["yes"; 3]);
+    let last = result(&events);
+    assert_eq!((&last["errors"], &last["predicted"]["detection"]), (&0.into(), &Value::Null), "{last:#}");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Drills through the simulated load balancer, and through a real one.
 
+mod cable;
 mod early;
-mod error;
 mod failover;
 mod haproxy;
 mod names;
 mod page;
 mod predict;
 mod scale;
+mod tls;
 
 use std::process::Command;
 use std::time::Duration;

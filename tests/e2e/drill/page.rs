@@ -12,7 +12,7 @@ use super::{finish, result};
 use crate::fault::skipped;
 
 /// The page as a browser has built it, and what it wrote to its console; `None` where there is no Chromium.
-fn browse(place: &Place, page: &Path) -> Option<(String, String)> {
+pub(super) fn browse(place: &Place, page: &Path) -> Option<(String, String)> {
     let profile = place.join("chromium");
     let mut chromium = Command::new("timeout");
     chromium.args([
@@ -41,13 +41,13 @@ fn browse(place: &Place, page: &Path) -> Option<(String, String)> {
 }
 
 /// The text of the first element with this key.
-fn shown(dom: &str, key: &str) -> String {
+pub(super) fn shown(dom: &str, key: &str) -> String {
     let at = dom.find(&format!("data-key=\"{key}\"")).unwrap_or_else(|| panic!("no {key} on the page"));
     dom[at..].split_once('>').unwrap().1.split('<').next().unwrap().to_owned()
 }
 
 /// The data that the page carries.
-fn carried(text: &str) -> Value {
+pub(super) fn carried(text: &str) -> Value {
     let data = text.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
     serde_json::from_str(data).unwrap()
 }
@@ -119,4 +119,18 @@ fn what_comes_off_the_network_is_text_on_the_page() {
     let Some((dom, console)) = browse(&evil, &page) else { return };
     assert!(!console.contains("CONSOLE"), "{console}");
     assert!(dom.contains("<title>Drill: http://"), "the hostile script ran, or ours did not");
+}
+
+#[test]
+fn what_comes_off_the_network_controls_no_terminal() {
+    let place = Place::new().unwrap();
+    // What begins a control sequence, in bytes that a header may have: U+009B is as good as escape and bracket.
+    let server = "location / { add_header X-Instance-Id 'i-\t\u{9b}31m\u{202e}x'; return 200; }";
+    let nginx = world::nginx::Nginx::start(&place, "", server).unwrap();
+    let url = format!("http://{}/", nginx.addr);
+    let args = ["drill", "failover", "--observe", "--secs", "1", "--baseline", "1s", "--url", &url];
+    let output = world::agent::run(&place, &args).unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(text.contains("i-___31m___x"), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");
 }

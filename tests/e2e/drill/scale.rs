@@ -1,14 +1,18 @@
 //! A group that grows under load and shrinks after it.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use world::agent::{self, Running};
 use world::alb::State;
 use world::fleet::{Fleet, OTHER, check};
 use world::place::wait_until;
 
 use super::LONG;
+use super::page::{browse, carried, shown};
 
 const ARGS: [&str; 14] = [
     "drill",
@@ -33,7 +37,9 @@ fn an_instance_that_comes_under_load_and_goes_after_it_is_told_with_its_times() 
     let newcomer = fleet.nginx[1].addr;
     fleet.alb.deregister(newcomer).unwrap();
     let nodes = fleet.nodes();
-    let args: Vec<&str> = ARGS.into_iter().chain([nodes.as_str()]).collect();
+    let page = fleet.place.join("report.html");
+    let path = page.to_string_lossy().into_owned();
+    let args: Vec<&str> = ARGS.into_iter().chain([nodes.as_str(), "--report", &path]).collect();
     let mut drill = Running::start(&fleet.place, &args).unwrap();
     while drill.event("phase", LONG).unwrap()["phase"] != "load" {}
     fleet.alb.register(newcomer).unwrap();
@@ -46,24 +52,67 @@ fn an_instance_that_comes_under_load_and_goes_after_it_is_told_with_its_times() 
     assert_eq!((&last["out"], &last["in"]), (&true.into(), &true.into()), "{last:#}");
     assert!(last["out_after_ms"].is_number() && last["in_after_ms"].is_number());
     assert_eq!(drill.wait(LONG).unwrap().code(), Some(0));
+    assert_eq!(last["report"], path.as_str());
+    the_page_shows(&fleet, &page, &last);
+}
+
+/// The figures on the page are those of the JSON.
+fn the_page_shows(fleet: &Fleet, page: &Path, last: &Value) {
+    let mut data = carried(&fs::read_to_string(page).unwrap());
+    assert_eq!(data["requests"]["rows"].as_array().unwrap().len() as u64, last["requests"].as_u64().unwrap());
+    data["result"]["report"] = last["report"].clone();
+    assert_eq!(&data["result"], last);
+    let Some((dom, console)) = browse(&fleet.place, page) else { return };
+    assert!(!console.contains("CONSOLE"), "{console}");
+    let secs = |value: &Value| format!("{:.3} s", value.as_f64().unwrap() / 1e3);
+    for key in ["out_after_ms", "in_after_ms"] {
+        assert_eq!(shown(&dom, key), secs(&last[key]));
+    }
+    for key in ["requests", "errors"] {
+        assert_eq!(shown(&dom, key), last[key].to_string());
+    }
+    let all = last["instances"].as_array().unwrap();
+    let newcomer = all.iter().find(|one| one["instance"] == OTHER).unwrap();
+    // The last row of the table: who came.
+    let stays = &dom[dom.find("<h2>Instances</h2>").unwrap()..];
+    let row = &stays[stays.find(OTHER).unwrap()..];
+    assert_eq!(shown(row, "came_after_ms"), secs(&newcomer["came_after_ms"]));
+    assert_eq!(shown(row, "gone_after_ms"), secs(&newcomer["gone_after_ms"]));
+    assert_eq!((shown(&dom, "out"), shown(&dom, "in")), ("yes".into(), "yes".into()));
+    assert_eq!(shown(&dom, "rows"), format!("{} requests.", last["requests"]));
+}
+
+fn agents(fleet: &Fleet) -> usize {
+    agent::processes(&fleet.place).len()
+}
+
+#[test]
+fn a_killed_drill_leaves_no_load() {
+    let fleet = Fleet::start(check(Duration::from_millis(500)), 1, false).unwrap();
+    let nodes = fleet.nodes();
+    let long = ARGS.map(|arg| if arg == "4" { "600" } else { arg });
+    let args: Vec<&str> = long.into_iter().chain([nodes.as_str()]).collect();
+    let mut drill = Running::start(&fleet.place, &args).unwrap();
+    while drill.event("phase", LONG).unwrap()["phase"] != "load" {}
+    assert!(wait_until(LONG, || agents(&fleet) >= 2), "the drill and its load");
+    drill.signal(Signal::SIGKILL).unwrap();
+    drill.wait(LONG).unwrap();
+    assert!(wait_until(LONG, || agents(&fleet) == 0));
 }
 
 #[test]
 fn interrupted_under_load_it_reports_and_leaves_no_load() {
     let fleet = Fleet::start(check(Duration::from_millis(500)), 1, false).unwrap();
-    let nodes = fleet.nodes();
-    let args: Vec<&str> = ARGS.into_iter().chain([nodes.as_str()]).collect();
+    let (nodes, page) = (fleet.nodes(), fleet.place.join("report.html"));
+    let path = page.to_string_lossy().into_owned();
+    let args: Vec<&str> = ARGS.into_iter().chain([nodes.as_str(), "--report", &path]).collect();
     let mut drill = Running::start(&fleet.place, &args).unwrap();
     while drill.event("phase", LONG).unwrap()["phase"] != "load" {}
     drill.signal(Signal::SIGTERM).unwrap();
     let last = drill.event("result", LONG).unwrap();
     assert_eq!(last["out"], false, "{last:#}");
     assert_eq!(drill.wait(LONG).unwrap().code(), Some(143));
-    let agents = || {
-        let ours = |pid: &i32| {
-            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == agent::binary())
-        };
-        fleet.place.processes().into_iter().filter(ours).count()
-    };
-    assert!(wait_until(LONG, || agents() == 0));
+    assert!(wait_until(LONG, || agents(&fleet) == 0));
+    let data = carried(&fs::read_to_string(page).unwrap());
+    assert_eq!((&data["result"]["out"], &data["result"]["signal"]), (&false.into(), &15.into()));
 }
