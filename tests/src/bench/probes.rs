@@ -36,7 +36,7 @@ pub fn run() -> anyhow::Result<Vec<Table>> {
     Ok(vec![scanning()?, following()?, rotating()?])
 }
 
-/// Some megabytes of `combined`, one line in fifty a probe.
+/// Some megabytes of `combined`, one line in fifty a probe: ten a second, of fifty nodes that probe every 5 s.
 fn block() -> String {
     let mut text = String::new();
     for n in 0..40_000_u32 {
@@ -46,7 +46,7 @@ fn block() -> String {
             writeln!(
                 text,
                 "172.31.5.{} - - [{at}] \"GET /health HTTP/1.1\" 200 2 \"-\" \"{AGENT}\"",
-                n / 50 % 2
+                n / 50 % 50
             )
         } else {
             writeln!(
