@@ -138,6 +138,8 @@ pub fn run(
     let tids = crew.tids();
     let manners = Manners::of(plan.priority, &tids);
     crew.pin_again(&tids);
+    // Whoever ends the run at its deadline must not wait for thousands of workers: where permitted, it goes first.
+    let _ = sched::set_current_thread(sched::Policy::RealTime);
     crew.go();
     let hints = Hints::new(setting.quota, setting.instance_type);
     let (minutes, last) = (Minutes::default(), first);
@@ -147,9 +149,8 @@ pub fn run(
     tell(Event::Started { host_cpus, manners: describe, unrecorded: record.as_ref().err().cloned() });
     release_code();
     let ended = run.until(deadline, tell);
-    // Lest thousands of workers compete with the end: who may goes before them, else they stop first. Out of their
-    // cgroup they must be taken alive, as one that is just ending stays in it.
-    let _ = sched::set_current_thread(sched::Policy::RealTime);
+    // Lest thousands of workers compete with the end, they stop first; but out of their cgroup they must be taken alive,
+    // as one that is just ending stays in it.
     if !run.manners.in_group() {
         run.crew.stop();
     }
