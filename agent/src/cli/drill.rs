@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
-use jiff::Timestamp;
 
-use super::drill_ends::{can_be_written, exit, last_line, more_descriptors, percent, refused, write};
+use super::drill_ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
 use super::drill_scale::Scale;
 use super::drill_view::View;
 use super::exit::OrExit;
@@ -17,6 +16,7 @@ use super::output::Output;
 use super::recover::failure;
 use super::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
+use crate::drill::about::About;
 use crate::drill::client::Client;
 use crate::drill::guard::Limits;
 use crate::drill::names;
@@ -28,10 +28,10 @@ use crate::drill::run::{Drill, What, run};
 use crate::drill::signals::SignalStream;
 use crate::drill::target::Target;
 use crate::drill::tls::Tls;
-use crate::fault::{self, Mode, history};
+use crate::fault::{self, Mode};
 use crate::identity::{self, Notice};
 use crate::probes::{self, Expect};
-use crate::sys::clock::rfc3339;
+use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
 /// How long the metadata service may take; without it nobody knows who we are, and the drill goes on.
@@ -182,7 +182,7 @@ impl Failover {
         if let Some(request) = &request {
             fault::preflight::plan(request).map_err(failure)?;
         }
-        more_descriptors();
+        raise_descriptors(DESCRIPTORS);
         let mut out = Output::new(common.json);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
@@ -261,7 +261,7 @@ impl Failover {
         let mut rhythm = self.rhythm(&settings.probes, settings.nginx.conf.as_deref(), out);
         let (check, interval_source) = self.check(rhythm.as_ref(), &settings.probes);
         let failing = self.failing(&target);
-        let facts = self.facts(&target, &check, interval_source, us.clone(), request.as_ref());
+        let facts = self.facts(&target, &check, interval_source, us.clone());
         let what = match request {
             Some(request) => What::Fault(settings.paths.clone(), request),
             None => What::Observe(self.secs.0),
@@ -351,20 +351,13 @@ impl Failover {
         check: &Check,
         interval_source: Source,
         instance: Option<String>,
-        request: Option<&fault::preflight::Request>,
     ) -> Facts {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let by = request.map(|request| request.by.clone());
         Facts {
-            version: env!("CARGO_PKG_VERSION"),
-            started: rfc3339(Timestamp::now()),
-            by: by.unwrap_or_else(|| history::who(|name| std::env::var(name).ok())),
-            url: target.url.clone(),
-            host: target.host.to_str().unwrap_or_default().to_owned(),
+            about: About::of(target, self.rps),
             mode: self.mode,
             observed: self.observe,
             secs: self.secs.0.as_secs_f64(),
-            rps: self.rps,
             deadline_ms: ms(self.client.deadline.0),
             instance,
             interval_ms: ms(check.interval),

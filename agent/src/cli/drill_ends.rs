@@ -13,6 +13,10 @@ use crate::drill::run::DrillError;
 use crate::drill::verdict::Answer;
 use crate::sys::file;
 
+/// Requests that wait for a target that hangs each hold a descriptor; where so many aren't permitted, those beyond are
+/// counted as unreachable.
+pub(super) const DESCRIPTORS: u64 = 65_536;
+
 /// The exit code: a fault that isn't over counts more than a signal, that more than the other answers.
 pub(super) fn exit(result: &Report) -> Exit {
     let answers = [
@@ -61,15 +65,6 @@ pub(super) fn last_line(result: &impl Serialize) -> Value {
     let mut line = serde_json::to_value(result).unwrap_or_default();
     line["event"] = "result".into();
     line
-}
-
-/// Requests that wait for a target that hangs each hold a descriptor; where that isn't permitted, those beyond are
-/// counted as unreachable.
-pub(super) fn more_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let now = getrlimit(Resource::Nofile);
-    let most = now.maximum.map_or(65_536, |most| most.min(65_536));
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: now.maximum });
 }
 
 /// A percentage from 0 to 100.

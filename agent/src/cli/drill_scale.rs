@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
-use super::drill_ends::{can_be_written, last_line, write};
+use super::drill_ends::{DESCRIPTORS, can_be_written, last_line, write};
 use super::drill_scale_view::View;
 use super::exit::OrExit;
 use super::output::Output;
 use super::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
+use crate::drill::about::About;
 use crate::drill::client::Client;
 use crate::drill::load::Load;
 use crate::drill::measure::{Measure, Seen};
@@ -26,8 +26,7 @@ use crate::drill::scale::{self, Facts, Watch, silence};
 use crate::drill::signals::SignalStream;
 use crate::drill::target::Target;
 use crate::drill::tls::Tls;
-use crate::fault::history;
-use crate::sys::clock::rfc3339;
+use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
 /// How often the instances are looked at.
@@ -96,6 +95,7 @@ impl Scale {
         let tls =
             target.tls.then(|| Tls::new(&target.certificate_name())).transpose().or_exit(Exit::CannotTell)?;
         let mut out = Output::new(common.json);
+        raise_descriptors(DESCRIPTORS);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
         runtime.block_on(async {
@@ -117,15 +117,10 @@ impl Scale {
 
     fn facts(&self, target: &Target) -> Facts {
         Facts {
-            version: env!("CARGO_PKG_VERSION"),
-            started: rfc3339(Timestamp::now()),
-            by: history::who(|name| std::env::var(name).ok()),
-            url: target.url.clone(),
-            host: target.host.to_str().unwrap_or_default().to_owned(),
+            about: About::of(target, self.rps),
             target_pct: self.target,
             secs: self.secs.0.as_secs_f64(),
             watch_secs: self.watch.0.as_secs_f64(),
-            rps: self.rps,
             instance_header: self.instance_header.to_string(),
         }
     }

@@ -43,13 +43,18 @@ impl View {
     /// What will be done, and what should come of it.
     pub(super) fn start(&mut self, out: &mut Output) {
         let Self { facts, planned, .. } = self;
-        out.event(&json!({"event": "start", "at": facts.started, "facts": facts, "predicted": planned}));
+        out.event(
+            &json!({"event": "start", "at": facts.about.started, "facts": facts, "predicted": planned}),
+        );
         let what = if facts.observed {
             "observing".to_owned()
         } else {
             format!("{} for {} s", facts.mode.name(), facts.secs)
         };
-        out.text(&format!("{what}, {} at {} requests a second to each address", facts.url, facts.rps));
+        out.text(&format!(
+            "{what}, {} at {} requests a second to each address",
+            facts.about.url, facts.about.rps
+        ));
         let source = match facts.interval_source {
             Source::Given => "given",
             Source::Measured => "measured",

@@ -5,10 +5,11 @@
 //! - `breaker`: the fault. `signals`, `guard`: what ends it early. `plan`, `run`: baseline → fault → hold → readmission → after.
 //! - `predict`: the bounds, derived. `phase`, `window`, `latency`, `strip`: figures. `rhythm`: the probes that this
 //!   target saw. `verdict`: three answers. `report`: all of it together; `page`: the same as one page of HTML.
-//! - `scale`: the instances that come and go under load; `load`: that load.
+//! - `about`: what each tells of itself. `scale`: the instances that come and go under load; `load`: that load.
 //!
 //! Pure: `target`, `pace`, `sample`, `guard`, `predict`, `phase`, `window`, `latency`, `strip`, `verdict`, `report`, `page`, `scale`.
 
+pub mod about;
 pub mod breaker;
 pub mod client;
 pub mod guard;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::about::About;
 use super::latency::{self, PhaseReport};
 use super::pace::Lateness;
 use super::phase::Marks;
@@ -30,24 +31,15 @@ pub enum Source {
 /// What the drill was told and what it ran on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// Of the agent.
-    pub version: &'static str,
-    /// When it began, RFC 3339.
-    pub started: String,
-    /// Who started it.
-    pub by: String,
-    /// What was measured.
-    pub url: String,
-    /// The Host header.
-    pub host: String,
+    /// As every drill tells of itself.
+    #[serde(flatten)]
+    pub about: About,
     /// How it failed.
     pub mode: Mode,
     /// Whether somebody else made it fail.
     pub observed: bool,
     /// How long it was to fail, or to be observed.
     pub secs: f64,
-    /// Requests a second to each node.
-    pub rps: u32,
     /// How long an answer may take.
     pub deadline_ms: f64,
     /// The instance that fails.
@@ -176,7 +168,7 @@ pub fn build(
     let troubled = book.samples.iter().filter(|one| one.start() >= baseline);
     let window = Window::of(troubled);
     let instances = window::instances(book, baseline);
-    let usual = Duration::from_secs(2) / facts.rps.max(1);
+    let usual = Duration::from_secs(2) / facts.about.rps.max(1);
     let gap = window::gap(book, us, baseline).unwrap_or(2 * usual).max(usual);
     let mut evidence = Evidence {
         prediction,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::about::About;
 use super::latency::{self, PhaseReport};
 use super::pace::Lateness;
 use super::phase::{Marks, Phase};
@@ -56,24 +57,15 @@ pub struct Scaled {
 /// What the drill was told and what it ran on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// Of the agent.
-    pub version: &'static str,
-    /// When it began, RFC 3339.
-    pub started: String,
-    /// Who started it.
-    pub by: String,
-    /// What was measured.
-    pub url: String,
-    /// The Host header.
-    pub host: String,
+    /// As every drill tells of itself.
+    #[serde(flatten)]
+    pub about: About,
     /// The load, in percent of this host.
     pub target_pct: f64,
     /// How long it was to last.
     pub secs: f64,
     /// How long the group was to be watched after it.
     pub watch_secs: f64,
-    /// Requests a second to each node.
-    pub rps: u32,
     /// The header in which an answer names its instance.
     pub instance_header: String,
 }
@@ -252,15 +244,10 @@ mod tests {
             marks.begin(phase, secs(at));
         }
         let facts = Facts {
-            version: "",
-            started: String::new(),
-            by: String::new(),
-            url: String::new(),
-            host: String::new(),
+            about: About::default(),
             target_pct: 90.0,
             secs: 1.0,
             watch_secs: 1.0,
-            rps: 1,
             instance_header: String::new(),
         };
         let watch = Watch { from: secs(1), until: secs(2), silence: secs(20) };

@@ -19,6 +19,7 @@ use super::front::{self, Front};
 use super::public::Public;
 use super::status::Sources;
 use crate::health::{self, Board, Nonce};
+use crate::sys::limit::raise_descriptors;
 use crate::sys::memory;
 use crate::{identity, nginx, probes, stress};
 
@@ -90,7 +91,8 @@ pub fn run(inputs: Inputs) -> Result<i32, ServeError> {
     let bind = |key, addr| front::bind(addr).map_err(|source| ServeError::Bind { key, addr, source });
     let public = bind("serve.listen", inputs.serve.listen)?;
     let admin = bind("serve.admin", inputs.serve.admin)?;
-    raise_descriptor_limit(inputs.serve.max_connections);
+    // Each connection has one, and something is left for the checks.
+    raise_descriptors(inputs.serve.max_connections as u64 + 64);
     runtime().map_err(system("start the runtime"))?.block_on(daemon(inputs, public, admin))
 }
 
@@ -218,15 +220,4 @@ async fn until_signal(signals: (Signal, Signal), board: &Board, drain: Duration)
         _ = interrupt.recv() => {}
     }
     libc::SIGTERM
-}
-
-/// Every connection takes a descriptor; the usual soft limit is 1024.
-fn raise_descriptor_limit(connections: usize) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let wanted = connections as u64 + 64;
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < wanted
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
-    }
 }

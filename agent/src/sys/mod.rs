@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod environ;
 pub mod file;
 pub mod held;
+pub mod limit;
 pub mod listening;
 pub mod memory;
 pub mod pidfd;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use asg_agent::drill::about::About;
 use asg_agent::drill::phase::{Marks, Phase};
 use asg_agent::drill::predict::{Check, Failure, Range, Via};
 use asg_agent::drill::report::{self, Facts, Report, Run, Source};
@@ -117,15 +118,10 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         others: true,
     };
     let facts = Facts {
-        version: "",
-        started: String::new(),
-        by: String::new(),
-        url: String::new(),
-        host: String::new(),
+        about: About { rps: *rps, ..About::default() },
         mode: *mode,
         observed: false,
         secs: 0.0,
-        rps: *rps,
         deadline_ms: 0.0,
         instance: Some(name(0)),
         interval_ms: 0.0,
