@@ -1,15 +1,17 @@
 //! The closed loop: how much CPU time the workers may use so that the host as a whole is as busy as asked for. Pure.
 
-/// How fast the picture of the others follows, in seconds: a step of theirs is answered within a second, while the
-/// 10 ms steps in which `/proc/stat` counts are averaged out.
-const FOLLOW: f64 = 0.2;
-/// Within how many seconds a past error is made up for.
-const REPAY: f64 = 0.4;
-/// The most that is made up for, in points of one second of the whole host. It bounds what piles up while the others
-/// alone exceed the target, or where they leave too little for it.
+use super::pacing::FRAMES_A_SECOND;
+
+/// Steps a second. Others come and go for tens of milliseconds; a look at `/proc/stat` costs some 20 µs.
+pub(super) const STEPS_A_SECOND: f64 = 2.0 * FRAMES_A_SECOND;
+/// How fast the picture of the others follows, in seconds: the 10 ms in which `/proc/stat` counts are averaged out,
+/// while what they do now is answered in the next step, by what is owed.
+const FOLLOW: f64 = 0.1;
+/// The most that is owed, in points of one second of the whole host. It bounds what piles up while the others alone
+/// exceed the target, or where they leave too little for it.
 const MOST_DEBT: f64 = 0.02;
 
-/// What happened in the last step. CPU seconds over all CPUs.
+/// What happened since the last step. CPU seconds over all CPUs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Step {
     /// How long it took.
@@ -34,7 +36,7 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// What `workers` workers may use from now on, in CPU seconds a second.
+    /// What `workers` workers may use in the next step, in CPU seconds.
     pub(super) fn step(&mut self, last: &Step, workers: f64) -> f64 {
         let Step { secs, cpus, busy, own, target } = *last;
         if secs > 0.0 {
@@ -43,7 +45,9 @@ impl Controller {
             let most = MOST_DEBT * cpus;
             self.debt = (self.debt + target * cpus * secs - busy).clamp(-most, most);
         }
-        (target * cpus - self.others + self.debt / REPAY).clamp(0.0, workers.min(cpus))
+        let due = (target * cpus - self.others) / STEPS_A_SECOND + self.debt;
+        // Enough for two steps, lest a late one leave the workers with nothing to do.
+        due.clamp(0.0, 2.0 * workers.min(cpus) / STEPS_A_SECOND)
     }
 }
 
@@ -62,20 +66,20 @@ mod tests {
         /// The busy share of each second.
         fn seconds(&self, target: f64, secs: usize, others: impl Fn(f64) -> f64) -> Vec<f64> {
             let mut control = Controller::default();
-            let mut rate =
+            let mut grant =
                 control.step(&Step { secs: 0.0, cpus: self.cpus, busy: 0.0, own: 0.0, target }, self.workers);
             let mut buckets = vec![0.0; secs];
             let (mut t, mut idle, mut idle_shown) = (0.0, 0.0_f64, 0.0);
             while t < secs as f64 - 1e-9 {
                 let theirs = others(t).min(self.cpus) * self.step;
-                let own = (rate * self.step).min(self.cpus * self.step - theirs);
+                let own = grant.min(self.workers * self.step).min(self.cpus * self.step - theirs);
                 idle += self.cpus * self.step - theirs - own;
                 let shown = (idle * 100.0).floor() / 100.0;
-                let busy = (self.cpus * self.step - (shown - idle_shown)).max(0.0);
+                let busy = self.cpus * self.step - (shown - idle_shown);
                 idle_shown = shown;
                 buckets[(t + 1e-9) as usize] += (theirs + own) / self.cpus;
                 t += self.step;
-                rate =
+                grant =
                     control.step(&Step { secs: self.step, cpus: self.cpus, busy, own, target }, self.workers);
             }
             buckets
@@ -83,7 +87,7 @@ mod tests {
     }
 
     fn host(cpus: f64) -> Host {
-        Host { cpus, workers: cpus, step: 0.05 }
+        Host { cpus, workers: cpus, step: 1.0 / STEPS_A_SECOND }
     }
 
     #[track_caller]
@@ -130,16 +134,18 @@ mod tests {
     fn neither_too_much_nor_too_little_of_the_past_is_made_up_for() {
         let over = host(2.0).seconds(0.5, 40, |t| if t < 30.0 { 1.8 } else { 0.2 });
         near(&over[31..], 0.5, 0.03);
-        let few = Host { cpus: 4.0, workers: 1.0, step: 0.05 };
+        let few = Host { workers: 1.0, ..host(4.0) };
         let under = few.seconds(0.5, 40, |t| if t < 30.0 { 0.0 } else { 1.5 });
         near(&under[..30], 0.25, 0.001);
         near(&under[31..], 0.5, 0.03);
     }
 
     #[test]
-    fn uneven_steps_do_no_harm() {
-        for step in [0.019, 0.11, 0.25] {
-            near(&Host { cpus: 2.0, workers: 2.0, step }.seconds(0.4, 20, |_| 0.3)[2..], 0.4, 0.06);
+    fn late_steps_are_made_up_for() {
+        for late in [1.1, 1.5, 2.0] {
+            let host = Host { step: late / STEPS_A_SECOND, ..host(2.0) };
+            near(&host.seconds(0.4, 20, |_| 0.3)[2..], 0.4, 0.02);
+            near(&host.seconds(1.0, 20, |_| 0.3)[2..], 1.0, 0.02);
         }
     }
 
@@ -147,8 +153,8 @@ mod tests {
     fn nonsense_from_the_counters_stays_within_what_the_workers_can() {
         let mut control = Controller::default();
         for busy in [-50.0, 1e9, 0.0] {
-            let rate = control.step(&Step { secs: 0.1, cpus: 2.0, busy, own: 7.0, target: 0.5 }, 2.0);
-            assert!((0.0..=2.0).contains(&rate));
+            let grant = control.step(&Step { secs: 0.1, cpus: 2.0, busy, own: 7.0, target: 0.5 }, 2.0);
+            assert!((0.0..=4.0 / STEPS_A_SECOND).contains(&grant));
         }
     }
 }

@@ -85,9 +85,9 @@ impl Manners {
 }
 
 impl Manners {
-    /// Makes the end, some 20 ms from now, a quick one. Moving a task between cgroups first waits for a grace period
-    /// of the kernel, 5 to 20 ms, unless another move was just before (`cgroup_threadgroup_rwsem`, `rcu_sync`): this
-    /// one, of a thread to where it is.
+    /// Makes the end, if it is in the next few milliseconds, a quick one. Moving a task between cgroups first waits for
+    /// a grace period of the kernel, 5 to 20 ms, unless another move was just before (`cgroup_threadgroup_rwsem`,
+    /// `rcu_sync`): this one, of a thread to where it is.
     pub(super) fn about_to_end(&self) {
         if let Kind::Group { group, origin } = &self.kind {
             let us = std::process::id().to_string();

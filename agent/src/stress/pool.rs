@@ -13,12 +13,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Adds `secs` of CPU time, and takes back what lies there beyond `most` seconds: what nobody could use in its
-    /// time isn't made up for.
-    pub(super) fn fill(&self, secs: f64, most: f64) {
-        let (more, most) = ((secs * 1e9) as i64, (most * 1e9) as i64);
-        let _ =
-            self.ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |have| Some((have + more).min(most)));
+    /// Makes it hold `secs` of CPU time. What nobody drew in its time is gone: who fills it knows what was used.
+    pub(super) fn fill(&self, secs: f64) {
+        self.ns.store((secs * 1e9) as i64, Ordering::Relaxed);
     }
 
     /// Takes one [`GRANT`], if there is one.
@@ -36,15 +33,15 @@ mod tests {
     fn what_was_filled_in_can_be_drawn_once() {
         let pool = Pool::default();
         assert!(!pool.draw());
-        pool.fill(3.0 * GRANT, 1.0);
+        pool.fill(3.0 * GRANT);
         assert_eq!((0..5).filter(|_| pool.draw()).count(), 3);
     }
 
     #[test]
-    fn a_pool_never_holds_more_than_it_may() {
+    fn what_nobody_drew_is_gone() {
         let pool = Pool::default();
-        pool.fill(10.0 * GRANT, 4.0 * GRANT);
-        pool.fill(10.0 * GRANT, 4.0 * GRANT);
+        pool.fill(10.0 * GRANT);
+        pool.fill(4.0 * GRANT);
         assert_eq!((0..30).filter(|_| pool.draw()).count(), 4);
     }
 }

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::control::{Controller, Step};
+use super::control::{Controller, STEPS_A_SECOND, Step};
 use super::hints::{Hints, InstanceType};
 use super::host::{Reading, Share, Stat};
 use super::manners::Manners;
 use super::minutes::Minutes;
-use super::pacing::FRAMES_A_SECOND;
 use super::plan::{Aim, Plan};
 use super::record::{RecordError, Running};
 use super::worker::Crew;
@@ -22,11 +21,10 @@ use crate::sys::memory::release_code;
 use crate::sys::sched;
 use crate::sys::sigwait::Signals;
 
-/// Every how many frames the closed loop looks at the host: 18 times a second.
-const FRAMES_A_LOOK: u32 = 3;
-
-/// How long before the deadline the end is prepared.
+/// How long before the deadline the end is prepared,
 const PREPARATION: Duration = Duration::from_millis(25);
+/// and how often from then on, as what is prepared lasts for some milliseconds only.
+const PREPARE_EVERY: Duration = Duration::from_millis(2);
 
 /// Why a run couldn't be.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +183,7 @@ impl Run<'_> {
     ) -> Result<Ended, StressError> {
         let mut regulator = Regulator::new(self.plan, self.last);
         let mut next_second = 1.0;
-        let mut prepare = deadline.and_then(|deadline| deadline.checked_sub(PREPARATION));
+        let mut prepare = deadline.map(|deadline| deadline.saturating_sub(PREPARATION));
         loop {
             let now = self.crew.started().elapsed().as_secs_f64();
             let next = match &regulator {
@@ -193,7 +191,7 @@ impl Run<'_> {
                 None => next_second,
             };
             let mut pause = Duration::from_secs_f64((next - now).max(0.0));
-            if let Some(due) = prepare.or(deadline) {
+            for due in [prepare, deadline].into_iter().flatten() {
                 pause = pause.min(due.saturating_sub(since_boot()));
             }
             if let Some(signal) = self.signals.wait(pause).map_err(StressError::Signals)? {
@@ -203,8 +201,8 @@ impl Run<'_> {
                 return Ok(Ended::Deadline);
             }
             if prepare.is_some_and(|due| since_boot() >= due) {
-                prepare = None;
                 self.manners.about_to_end();
+                prepare = Some(since_boot() + PREPARE_EVERY);
             }
             let elapsed = self.crew.started().elapsed();
             let now = elapsed.as_secs_f64();
@@ -239,11 +237,12 @@ impl Run<'_> {
 /// The closed loop between the host's counters and the workers' pool.
 struct Regulator {
     controller: Controller,
+    /// Busy time is counted from here: in a single step the counters' 10 ms would often be more idle time than there
+    /// was, and cutting that off a lasting error.
+    first: Reading,
     looked: Reading,
+    busy: f64,
     used: f64,
-    rate: f64,
-    frames: u32,
-    filled: f64,
     /// When it is due.
     next: f64,
 }
@@ -252,30 +251,25 @@ impl Regulator {
     fn new(plan: &Plan, first: Reading) -> Option<Self> {
         let Aim::Target(_) = plan.aim else { return None };
         let controller = Controller::default();
-        Some(Self { controller, looked: first, used: 0.0, rate: 0.0, frames: 0, filled: 0.0, next: 0.0 })
+        Some(Self { controller, first, looked: first, busy: 0.0, used: 0.0, next: 0.0 })
     }
 
     fn step(&mut self, now: f64, plan: &Plan, crew: &Crew, stat: &mut Stat) -> io::Result<()> {
-        if self.frames.is_multiple_of(FRAMES_A_LOOK) {
-            let (reading, used) = (stat.read()?, crew.cpu_secs());
-            let last = Step {
-                secs: reading.secs_since(&self.looked),
-                cpus: f64::from(reading.cpus),
-                busy: reading.since(&self.looked).busy,
-                own: used - self.used,
-                target: plan.aim.curve().at(now),
-            };
-            self.rate = self.controller.step(&last, f64::from(plan.workers));
-            (self.looked, self.used) = (reading, used);
-        }
+        self.next = ((now * STEPS_A_SECOND + 1e-6).floor() + 1.0) / STEPS_A_SECOND;
+        let (reading, used) = (stat.read()?, crew.cpu_secs());
+        let busy = reading.since(&self.first).busy;
+        let last = Step {
+            secs: reading.secs_since(&self.looked),
+            cpus: f64::from(reading.cpus),
+            busy: busy - self.busy,
+            own: used - self.used,
+            target: plan.aim.curve().at(now),
+        };
+        let grant = self.controller.step(&last, f64::from(plan.workers));
+        (self.looked, self.busy, self.used) = (reading, busy, used);
         if let Some(pool) = crew.pool() {
-            let frame = 1.0 / FRAMES_A_SECOND;
-            // By the time that passed, so that a late frame loses nothing; ahead by one frame.
-            pool.fill(self.rate * (now + frame - self.filled).min(3.0 * frame), 2.0 * self.rate * frame);
-            self.filled = now + frame;
+            pool.fill(grant);
         }
-        self.frames = self.frames.wrapping_add(1);
-        self.next = ((now * FRAMES_A_SECOND + 1e-6).floor() + 1.0) / FRAMES_A_SECOND;
         Ok(())
     }
 }

@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::control::STEPS_A_SECOND;
 use super::curve::Curve;
-use super::pacing::{FRAMES_A_SECOND, Pacer};
+use super::pacing::Pacer;
 use super::plan::{Aim, Plan, Priority};
 use super::pool::{GRANT, Pool};
 use crate::sys::sched;
 
 /// A worker calls nothing that needs more; 4096 of them stay small.
 const STACK_BYTES: usize = 64 << 10;
+/// By how much of a step the workers wake after the pool is filled for it.
+const FILLED: f64 = 0.05;
 /// Up to so many burn at once when they start; more wait until all are there, as those that burn would leave the one
 /// thread that starts the others ever less of a CPU.
 const AT_ONCE: u32 = 64;
@@ -178,7 +181,8 @@ fn alone(shared: &Shared, mut pacer: Pacer, curve: &Curve) {
 fn together(shared: &Shared, pool: &Pool) {
     let mut due = used();
     while shared.goes_on() {
-        let end = ((shared.now() * FRAMES_A_SECOND + 1e-6).floor() + 1.0) / FRAMES_A_SECOND;
+        let step = (shared.now() * STEPS_A_SECOND - FILLED + 1e-6).floor() + 1.0;
+        let end = (step + FILLED) / STEPS_A_SECOND;
         while shared.now() < end && shared.goes_on() {
             if used() < due {
                 burn();

@@ -96,45 +96,46 @@ fn targets(place: &Place) -> anyhow::Result<Table> {
         &["what", "agent", "stress-ng", "lookbusy", "asked of the agent"],
     );
     let n = cpus();
-    let neighbour = |pct: u32| -> anyhow::Result<Tool> {
-        let line = format!("stress-ng --cpu {n} --cpu-load {pct} --timeout 120");
-        let own = || ours(place, &format!("--cpu {n} --load {pct} --priority normal --secs 120"));
-        let tool = Tool::start(peer(&line).unwrap_or_else(own))?;
-        sleep(Duration::from_millis(1200));
-        Ok(tool)
-    };
     let host = |target: u32, secs: usize| -> anyhow::Result<Errors> {
         let start = Machine::now()?;
         let busy = || Ok(Machine::now()?.busy_secs_since(&start));
         Ok(errors_by_second(secs, f64::from(target), busy)?)
     };
-    let beside = neighbour(50)?;
-    for (target, secs) in [(60, 8), (75, 60), (90, 8)] {
-        let tool = Tool::start(ours(place, &format!("--target {target} --secs 100")))?;
-        sleep(Duration::from_millis(1500));
-        let others = Others::watch(&[&tool, &beside])?;
-        let errors = host(target, secs)?;
-        let noise = others.mark()?;
-        drop(tool);
-        let mut figure = pair(&errors);
-        let mut asked = "≤ 0.4 / ≤ 3".to_owned();
-        if secs == 60 {
-            figure += &format!("; 60-s mean {:+.3}", errors.overall());
-            asked += "; 60-s mean ± 0.2";
+    // A steady one, so that the figure is the loop's; and one that comes and goes for tens of milliseconds.
+    let steady = ours(place, &format!("--cpu {n} --load 50 --priority normal --secs 400"));
+    let uneven = peer(&format!("stress-ng --cpu {n} --cpu-load 50 --timeout 400"));
+    for (load, neighbour) in [("a steady 50 % load", Some(steady)), ("stress-ng at 50 %", uneven)] {
+        let Some(neighbour) = neighbour else { continue };
+        let beside = Tool::start(neighbour)?;
+        sleep(Duration::from_millis(1200));
+        for (target, secs) in [(60, 20), (75, 60), (90, 20)] {
+            let tool = Tool::start(ours(place, &format!("--target {target} --secs 100")))?;
+            sleep(Duration::from_millis(1500));
+            let others = Others::watch(&[&tool, &beside])?;
+            let errors = host(target, secs)?;
+            let noise = others.mark()?;
+            drop(tool);
+            let mut figure = pair(&errors);
+            let mut asked = "≤ 0.4 / ≤ 3".to_owned();
+            if secs == 60 {
+                figure += &format!("; 60-s mean {:+.3}", errors.overall());
+                asked += "; 60-s mean ± 0.2";
+            }
+            figure += &noise;
+            let share = target - 50;
+            let open = peer(&format!("stress-ng --cpu {n} --cpu-load {share} --timeout 30"))
+                .map(|command| -> anyhow::Result<String> {
+                    let _tool = Tool::start(command)?;
+                    sleep(Duration::from_millis(1200));
+                    Ok(format!("{} (open loop, told what to add)", pair(&host(target, 3)?)))
+                })
+                .transpose()?
+                .unwrap_or_else(|| ABSENT.to_owned());
+            let what = format!("beside {load}, target {target} %: mean / largest error, points");
+            table.row(&[&what, &figure, &open, &lookbusy(), &asked]);
         }
-        figure += &noise;
-        let share = target - 50;
-        let open = peer(&format!("stress-ng --cpu {n} --cpu-load {share} --timeout 30"))
-            .map(|command| -> anyhow::Result<String> {
-                let _tool = Tool::start(command)?;
-                sleep(Duration::from_millis(1200));
-                Ok(format!("{} (open loop, told what to add)", pair(&host(target, 3)?)))
-            })
-            .transpose()?
-            .unwrap_or_else(|| ABSENT.to_owned());
-        let what = format!("beside a 50 % load, target {target} %: mean / largest error, points");
-        table.row(&[&what, &figure, &open, &lookbusy(), &asked]);
     }
+    let beside = Tool::start(ours(place, &format!("--cpu {n} --load 50 --priority normal --secs 60")))?;
     let exceeded = Tool::start(ours(place, "--target 30 --secs 60"))?;
     sleep(Duration::from_millis(1500));
     let (at, before) = (Instant::now(), exceeded.cpu_secs());

@@ -96,7 +96,8 @@ fn signal_to_exit(line: Line) -> anyhow::Result<Option<String>> {
     for _ in 0..10 {
         let Some(command) = line(2, 20) else { return Ok(None) };
         let mut tool = Tool::start(command)?;
-        wait_until(SOON, || workers_secs(&tool) > 0.01);
+        // Later than what its start sets going in the kernel (grace periods of cgroup moves) could help its end.
+        wait_until(SOON, || workers_secs(&tool) > 0.4);
         let sent = Instant::now();
         kill(Pid::from_raw(tool.pid()), Signal::SIGTERM)?;
         tool.child.wait()?;
