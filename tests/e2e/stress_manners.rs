@@ -1,10 +1,14 @@
 //! How `agent stress` yields, and what it is allowed: the idle cgroup, a quota, a cpuset, judged in real cgroups.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use world::agent::{Running, command, events, run};
+use world::agent::{Running, command, configure, events, run};
+use world::imds::Imds;
 use world::place::{Place, wait_until};
 
 use super::stress::SOON;
@@ -102,7 +106,7 @@ fn a_quota_is_kept_told_and_the_reason_for_a_load_that_is_not_reached() {
         quota.0.display(),
         agent.display()
     );
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     let environment = command(&place, &[]);
     shell.args(["-c", &line]).env_clear();
     shell.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -122,10 +126,70 @@ fn a_quota_is_kept_told_and_the_reason_for_a_load_that_is_not_reached() {
 #[test]
 fn all_means_the_cpus_that_are_allowed() {
     let place = Place::new().unwrap();
-    let mut taskset = std::process::Command::new("taskset");
+    let mut taskset = Command::new("taskset");
     taskset.args(["-c", "0"]).arg(world::agent::binary());
     taskset.args(["stress", "--json", "--cpu", "all", "--secs", "300ms", "--load", "5"]);
     taskset.envs(command(&place, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
     let summary = events(&taskset.output().unwrap().stdout).pop().unwrap();
     assert_eq!(summary["workers"], 1, "{summary}");
+}
+
+/// One vCPU of a burstable instance without credits, as its `/proc/stat` tells it: a tenth of it is left.
+fn spent(stat: &Path, since: Instant) {
+    let ticks = since.elapsed().as_millis() / 10;
+    let fields = format!("{:010} 0 0 {:010} 0 0 0 {:010} 0 0", ticks / 10, 0, ticks * 9 / 10);
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(stat).unwrap();
+    // In place and always as long, so that no reader finds half of it.
+    file.write_all_at(format!("cpu  {fields}\ncpu0 {fields}\n").as_bytes(), 0).unwrap();
+}
+
+#[test]
+fn spent_credits_are_told_once_with_the_instances_type() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new().unwrap();
+    let imds = Imds::start(place.ip, "i-1", "eu-central-1a").unwrap();
+    imds.set("instance-type", Some("t3.micro"));
+    configure(&place, &format!("[identity]\nendpoint = \"{}\"\n", imds.endpoint())).unwrap();
+    let (stat, start) = (place.join("stat"), Instant::now());
+    spent(&stat, start);
+    // Not in the idle cgroup, which other tests see removed.
+    let args = "stress --json --cpu 1 --load 5 --secs 36 --priority normal";
+    let inner = command(&place, &args.split(' ').collect::<Vec<_>>());
+    let mut outer = Command::new("unshare");
+    let behind = format!("mount --bind {} /proc/stat; exec \"$@\"", stat.display());
+    outer
+        .args(["--mount", "sh", "-ec", &behind, "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env_clear();
+    for (name, value) in inner.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+        outer.env(name, value);
+    }
+    outer.env("PATH", std::env::var_os("PATH").unwrap());
+    let mut stress = Running::spawn(&place, outer).unwrap();
+    let mut told = Vec::new();
+    loop {
+        match stress.line(Duration::from_millis(100)) {
+            Ok(Some(line)) => told.push(line),
+            Ok(None) => break,
+            Err(quiet) => assert!(start.elapsed() < Duration::from_secs(90), "{quiet}"),
+        }
+        spent(&stat, start);
+    }
+    let code = stress.wait(SOON).unwrap().code();
+    let events = events(told.join("\n").as_bytes());
+    let hints: Vec<_> = events.iter().filter(|event| event["event"] == "hint").collect();
+    assert_eq!(hints.len(), 1, "{told:?}");
+    let hint = hints[0]["message"].as_str().unwrap();
+    assert!(
+        hint.contains("90 % of the CPU time")
+            && hint.contains("this t3.micro")
+            && hint.contains("10 % of each")
+    );
+    let summary = events.last().unwrap();
+    let steal = summary["host_steal_pct"].as_f64().unwrap();
+    assert!((85.0..95.0).contains(&steal), "{summary}");
+    assert_eq!(code, Some(if summary["reached"] == true { 0 } else { 1 }));
 }

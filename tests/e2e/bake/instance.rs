@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use world::machine::Machine;
 
+use crate::packaging::signature::Signed;
 use crate::packaging::{machine, package};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/bake/instance.sh");
@@ -41,11 +42,17 @@ fn sha256(file: &Path) -> String {
     String::from_utf8_lossy(&output.stdout)[..64].to_owned()
 }
 
+fn base64(file: &Path) -> String {
+    let output = Command::new("base64").arg("-w0").arg(file).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn an_instance_becomes_an_image_that_boots_as_a_machine_of_its_own() {
     let Some(rpm) = package("1") else { return };
+    let Some(signed) = Signed::of(&rpm) else { return };
     let name = rpm.file_name().unwrap().to_str().unwrap().to_owned();
-    let Some(mut machine) = machine(std::slice::from_ref(&rpm)) else { return };
+    let Some(mut machine) = machine(&[rpm.clone(), signed.rpm()]) else { return };
     fs::copy(SCRIPT, machine.root().join("opt/instance.sh")).unwrap();
     let output = machine.sh(LITTER).unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -53,9 +60,18 @@ fn an_instance_becomes_an_image_that_boots_as_a_machine_of_its_own() {
     let (code, text) = bake(&machine, &format!("install --rpm-url file:///{name} --sha256 {:064}", 0));
     assert!(code == Some(1) && text.contains("the RPM has SHA-256"), "{text}");
     assert!(!machine.root().join("usr/bin/agent").exists(), "installed in spite of its hash");
-    let install = format!("install --rpm-url file:///{name} --sha256 {} --run r --base ami-0", sha256(&rpm));
+    let key = base64(&signed.key());
+    let unsigned =
+        format!("install --rpm-url file:///{name} --sha256 {} --rpm-key-base64 {key}", sha256(&rpm));
+    let (code, text) = bake(&machine, &unsigned);
+    assert!(code == Some(1) && text.contains("the RPM is not signed"), "{text}");
+    assert!(!machine.root().join("usr/bin/agent").exists(), "installed in spite of its signature");
+    let install = format!(
+        "install --rpm-url file:///signed.rpm --sha256 {} --rpm-key-base64 {key} --run r --base ami-0",
+        sha256(&signed.rpm())
+    );
     let (code, text) = bake(&machine, &install);
-    assert_eq!(code, Some(0), "{text}");
+    assert!(code == Some(0) && text.contains("signed by"), "{text}");
     let (code, text) = bake(&machine, &install);
     assert!(code == Some(0) && text.contains("installed already"), "{text}");
 

@@ -56,6 +56,35 @@ fn an_image_is_made_tested_and_published_and_nothing_else_is_left() {
 }
 
 #[test]
+fn an_rpm_in_a_bucket_its_key_and_the_configuration_of_an_own_nginx_reach_the_builder() {
+    let world = World::new("$Default");
+    let (rpm, sum) = ("s3://mine/rpms/asg-agent-0.1.0-1.x86_64.rpm", "a".repeat(64));
+    let (key, conf) = (world.place.join("key"), "/opt/nginx/conf/nginx.conf");
+    std::fs::write(&key, "public key\n").unwrap();
+    let image = format!(
+        "image --rpm {rpm} --sha256 {sum} --base-ami ami-base --rpm-key {} --nginx-conf",
+        key.display()
+    );
+    let made = world.run(&format!("{image} {conf}")).done();
+    let calls = world.cloud.calls();
+    assert!(calls.iter().any(|call| call.starts_with(&format!("s3 presign {rpm}"))), "{calls:?}");
+    assert!(!calls.iter().any(|call| call.contains("put-object")), "it is there already: {calls:?}");
+    let after = world.holdings();
+    let install = after["steps"][0].as_str().unwrap();
+    for words in [
+        format!("--sha256 {sum}"),
+        format!("--nginx-conf {conf}"),
+        "--rpm-key-base64 cHVibGljIGtleQo=".to_owned(),
+    ] {
+        assert!(install.contains(&words), "no {words} in {install}");
+    }
+    // Each of them makes another image.
+    assert_ne!(world.run(&format!("{image} /opt/nginx/conf/other.conf")).done().stdout, made.stdout);
+    std::fs::write(&key, "another\n").unwrap();
+    assert_ne!(world.run(&format!("{image} {conf}")).done().stdout, made.stdout);
+}
+
+#[test]
 fn the_same_inputs_make_no_second_image() {
     let world = World::new("$Default");
     let first = world.image("--launch-template web", None).done();

@@ -3,7 +3,7 @@
 mod contents;
 mod life;
 mod nginx;
-mod signature;
+pub(crate) mod signature;
 mod unit;
 mod upgrade;
 

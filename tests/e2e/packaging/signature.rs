@@ -1,7 +1,7 @@
 //! A package can be signed, and what was changed after that is found.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{package, skipped, there};
@@ -26,32 +26,59 @@ fn throw_away_key(home: &Path) {
     assert!(gpg.wait().unwrap().success());
 }
 
+/// A package signed with a key of the moment, in a folder of its own.
+pub(crate) struct Signed {
+    dir: tempfile::TempDir,
+}
+
+impl Signed {
+    /// Signs a copy of `package`; `None` where the tools are missing.
+    pub(crate) fn of(package: &Path) -> Option<Self> {
+        if !there("gpg") || !there("rpmsign") {
+            skipped("gpg or rpmsign is missing");
+            return None;
+        }
+        let signed = Self { dir: tempfile::tempdir().unwrap() };
+        throw_away_key(&signed.home());
+        std::fs::copy(package, signed.rpm()).unwrap();
+        let defined = |name: &str, value: &str| ["--define".to_owned(), format!("{name} {value}")];
+        let mut sign = Command::new("rpmsign");
+        sign.args(defined("__gpg", "/usr/bin/gpg")).args(defined("_gpg_name", "throw-away"));
+        sign.args(defined("_gpg_digest_algo", "sha256")).env("GNUPGHOME", signed.home());
+        done(sign.arg("--addsign").arg(signed.rpm()));
+        let mut export = Command::new("gpg");
+        export.arg("--homedir").arg(signed.home()).args(["--armor", "--output"]).arg(signed.key());
+        done(export.args(["--export", "throw-away"]));
+        Some(signed)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.path().join("gpg")
+    }
+
+    /// The signed package.
+    pub(crate) fn rpm(&self) -> PathBuf {
+        self.dir.path().join("signed.rpm")
+    }
+
+    /// The public key, as text.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.dir.path().join("key")
+    }
+}
+
+impl Drop for Signed {
+    fn drop(&mut self) {
+        // gpg starts an agent of its own for each home.
+        let _ = Command::new("gpgconf").arg("--homedir").arg(self.home()).args(["--kill", "all"]).status();
+    }
+}
+
 #[test]
 fn a_signed_package_is_trusted_and_a_changed_one_is_not() {
-    if !there("gpg") || !there("rpmsign") {
-        return skipped("gpg or rpmsign is missing");
-    }
     let Some(package) = package("1") else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let (home, db, signed) = (dir.path().join("gpg"), dir.path().join("db"), dir.path().join("signed.rpm"));
-    throw_away_key(&home);
-    std::fs::copy(&package, &signed).unwrap();
-    let defined = |name: &str, value: &str| ["--define".to_owned(), format!("{name} {value}")];
-    let mut sign = Command::new("rpmsign");
-    sign.args(defined("__gpg", "/usr/bin/gpg")).args(defined("_gpg_name", "throw-away"));
-    sign.args(defined("_gpg_digest_algo", "sha256")).env("GNUPGHOME", &home);
-    done(sign.arg("--addsign").arg(&signed));
-
-    let key = dir.path().join("key");
-    let mut export = Command::new("gpg");
-    done(
-        export
-            .arg("--homedir")
-            .arg(&home)
-            .args(["--armor", "--output"])
-            .arg(&key)
-            .args(["--export", "throw-away"]),
-    );
+    let Some(files) = Signed::of(&package) else { return };
+    let (db, signed) = (files.dir.path().join("db"), files.rpm());
     let rpm = || {
         let mut rpm = Command::new("rpm");
         rpm.args(["--define", &format!("_dbpath {}", db.display())]);
@@ -59,7 +86,7 @@ fn a_signed_package_is_trusted_and_a_changed_one_is_not() {
     };
     let check = |file: &Path| rpm().arg("-Kv").arg(file).output().unwrap();
     assert!(!check(&signed).status.success(), "a key that isn't known isn't trusted");
-    done(rpm().arg("--import").arg(&key));
+    done(rpm().arg("--import").arg(files.key()));
     let said = done(rpm().arg("-Kv").arg(&signed));
     assert!(said.contains("Signature") && said.contains(": OK") && !said.contains("NOKEY"), "{said}");
 
@@ -68,6 +95,4 @@ fn a_signed_package_is_trusted_and_a_changed_one_is_not() {
     bytes[last] ^= 1;
     std::fs::write(&signed, bytes).unwrap();
     assert!(!check(&signed).status.success());
-    // gpg starts an agent of its own for each home.
-    let _ = Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]).status();
 }
