@@ -6,30 +6,42 @@
 set -euo pipefail
 
 rpm=$(realpath -e "$1")
-if [ "${2:-}" != inside ]; then
-    work=$(mktemp -d /tmp/asg-arm64.XXXXXX)
-    trap 'rm -rf --one-file-system "$work"' EXIT
-    unshare --mount --pid --net --fork --kill-child "$0" "$rpm" inside "$work"
-    exit
-fi
-root=$3/root
+stage=${2:-}
+root=${3:-}/root
 
 # magic and mask: an ELF file of 64 bits, little endian, executable or shared, for machine 183 (qemu's
 # scripts/qemu-binfmt-conf.sh); F: qemu is opened now, so the root needs none.
-mount -t proc proc /proc
-mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
-entry=/proc/sys/fs/binfmt_misc/asg-agent-aarch64
-if ! grep -qs '^interpreter .*aarch64' /proc/sys/fs/binfmt_misc/*; then
-    trap 'echo -1 >"$entry"' EXIT
-    magic='\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
-    mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
-    printf '%s\n' ":${entry##*/}:M::$magic:$mask:$(command -v qemu-aarch64-static):F" \
-        >/proc/sys/fs/binfmt_misc/register
-fi
+make_root() {
+    mount -t proc proc /proc
+    mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+    entry=/proc/sys/fs/binfmt_misc/asg-agent-aarch64
+    if ! grep -qs '^interpreter .*aarch64' /proc/sys/fs/binfmt_misc/*; then
+        trap 'echo -1 >"$entry"' EXIT
+        magic='\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+        mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+        printf '%s\n' ":${entry##*/}:M::$magic:$mask:$(command -v qemu-aarch64-static):F" \
+            >/proc/sys/fs/binfmt_misc/register
+    fi
+    echo "Making an arm64 Debian"
+    mmdebstrap --quiet --skip=check/qemu --arch=arm64 --variant=minbase \
+        --include=nginx-light,rpm,curl,procps bookworm "$root"
+}
+
+case $stage in
+    '')
+        work=$(mktemp -d /tmp/asg-arm64.XXXXXX)
+        trap 'rm -rf --one-file-system "$work"' EXIT
+        unshare --mount --pid --fork --kill-child "$0" "$rpm" make "$work"
+        exit
+        ;;
+    make)
+        make_root
+        unshare --net "$0" "$rpm" try "$3" # it came by the network, and is tried without
+        exit
+        ;;
+esac
 
 ip link set lo up
-echo "Making an arm64 Debian"
-mmdebstrap --quiet --arch=arm64 --variant=minbase --include=nginx-light,rpm,curl,procps bookworm "$root"
 cp "$rpm" "$root/asg-agent.rpm"
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
@@ -48,7 +60,7 @@ check() { # WHAT FOUND EXPECTED
 answers() { # URL CODE
     local said=''
     for _ in $(seq 50); do
-        said=$(curl -s -o /dev/null -m 2 -w '%{http_code}' "$1" || true)
+        said=$(curl -s -o /dev/null -m 2 -w '%{http_code}' -H 'Host: 10.0.0.1' "$1" || true) # as probes have it
         [ "$said" != "$2" ] || break
         sleep 0.2
     done
