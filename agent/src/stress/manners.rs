@@ -37,6 +37,8 @@ enum Kind {
     /// SCHED_IDLE; the autogroup gets back the nice value it had.
     Policy {
         autogroup: Option<i32>,
+        /// All tasks of the host are in one scheduling group.
+        everywhere: bool,
         root: bool,
     },
 }
@@ -56,7 +58,9 @@ impl Manners {
             }
             None => {
                 let root = rustix::process::geteuid().is_root();
-                Self { kind: Kind::Policy { autogroup: lower_autogroup(), root }, idle: workers.to_vec() }
+                let everywhere = in_root_cgroup() && !autogroups();
+                let kind = Kind::Policy { autogroup: lower_autogroup(), everywhere, root };
+                Self { kind, idle: workers.to_vec() }
             }
         }
     }
@@ -74,6 +78,7 @@ impl Manners {
             Kind::Policy { autogroup: Some(_), .. } => {
                 "yielding to everything else (SCHED_IDLE, session at nice 19; after a SIGKILL until the next run ends)"
             }
+            Kind::Policy { everywhere: true, .. } => "yielding to everything else (SCHED_IDLE)",
             Kind::Policy { root: true, .. } => {
                 "yielding within their cgroup only (SCHED_IDLE; no cgroup of their own here)"
             }
@@ -196,10 +201,18 @@ pub fn sweep() {
 /// Lowers our session's autogroup, and returns the nice value that it had. `None` where there are none, or where
 /// they count for nothing because we are in a cgroup with the CPU controller.
 fn lower_autogroup() -> Option<i32> {
-    let enabled = fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").ok()?;
-    let in_root = CpuCgroup::of_this_process().is_none_or(|cgroup| cgroup.is_root());
     let nice = nice_of(&fs::read_to_string(AUTOGROUP).ok()?)?;
-    (enabled.trim() == "1" && in_root && set_autogroup(LOWEST).is_ok()).then(|| afterwards(nice))
+    (autogroups() && in_root_cgroup() && set_autogroup(LOWEST).is_ok()).then(|| afterwards(nice))
+}
+
+/// Whether sessions are scheduling groups of their own (sched(7)).
+fn autogroups() -> bool {
+    fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|text| text.trim() == "1")
+}
+
+/// Whether no cgroup but the root's schedules us, as systemd leaves it where nothing asks for the CPU controller.
+fn in_root_cgroup() -> bool {
+    CpuCgroup::of_this_process().is_none_or(|cgroup| cgroup.is_root())
 }
 
 /// What the autogroup gets back that had `nice`. The lowest is what a run beside us has set, or one that was killed:
