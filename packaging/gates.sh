@@ -4,16 +4,8 @@
 #     gates.sh health FILE ARCH
 #     gates.sh rpm FILE SAME-BUILT-AGAIN
 set -euo pipefail
-failed=0
-
-gate() { # NAME FOUND EXPECTED
-    if [ "$2" = "$3" ]; then
-        printf '  ok   %-12s %s\n' "$1" "$2"
-    else
-        printf '  FAIL %-12s %s, expected %s\n' "$1" "$2" "$3" >&2
-        failed=1
-    fi
-}
+# shellcheck source=packaging/gate.sh
+. "$(dirname "$0")/gate.sh"
 
 # Anything beside glibc itself would be missing on somebody's machine.
 binary() { # FILE ARCH GLIBC
@@ -47,7 +39,7 @@ health() { # FILE ARCH
     local runner=() work agent url='' answer=none
     if [ "$2" != "$(uname -m)" ]; then
         if ! command -v "qemu-$2-static" >/dev/null || [ ! -d "/usr/$2-linux-gnu" ]; then
-            printf '  --   %-12s %s\n' health "not run: qemu-$2-static or /usr/$2-linux-gnu is missing" >&2
+            printf '  --   %-33s %s\n' health "not run: qemu-$2-static or /usr/$2-linux-gnu is missing" >&2
             return 0
         fi
         runner=("qemu-$2-static" -L "/usr/$2-linux-gnu")
@@ -85,7 +77,7 @@ rpm_file() { # FILE SAME-BUILT-AGAIN
         grep -q '; 0 errors, 0 warnings' <<<"$said" || printf '%s\n' "$said" >&2
         gate rpmlint "$(grep -o '[0-9]* errors, [0-9]* warnings' <<<"$said")" "0 errors, 0 warnings"
     else
-        printf '  --   %-12s %s\n' rpmlint "not run: it isn't installed" >&2
+        printf '  --   %-33s %s\n' rpmlint "not run: it isn't installed" >&2
     fi
 }
 

@@ -6,6 +6,8 @@
 set -euo pipefail
 
 rpm=$(realpath -e "$1")
+# shellcheck source=packaging/gate.sh
+. "$(dirname "$0")/gate.sh"
 stage=${2:-}
 root=${3:-}/root
 
@@ -47,15 +49,6 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 
 on() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot "$root" sh -euc "$1"; }
-failed=0
-check() { # WHAT FOUND EXPECTED
-    if [ "$2" = "$3" ]; then
-        printf '  ok   %-38s %s\n' "$1" "$2"
-    else
-        printf '  FAIL %-38s %s, expected %s\n' "$1" "$2" "$3" >&2
-        failed=1
-    fi
-}
 # Asks until the answer is this one, ten seconds at most: qemu makes all of it slow.
 answers() { # URL CODE
     local said=''
@@ -67,26 +60,26 @@ answers() { # URL CODE
     echo "$said"
 }
 
-check "uname -m" "$(on 'uname -m')" aarch64
+gate "uname -m" "$(on 'uname -m')" aarch64
 on 'rpm -i --force-debian --nodeps /asg-agent.rpm'
-check "agent --version" "$(on 'agent --version')" "agent $(rpm -qp --nosignature --qf '%{VERSION}' "$rpm")"
+gate "agent --version" "$(on 'agent --version')" "agent $(rpm -qp --nosignature --qf '%{VERSION}' "$rpm")"
 on '/usr/libexec/asg-agent/nginx-setup install' >/dev/null
 on 'nginx'
 AGENT_IDENTITY_ENDPOINT=http://127.0.0.1:1 chroot "$root" agent serve 2>"$root/serve.log" &
 serve=$!
 direct=http://127.0.0.1:8080/health
-check "/health directly" "$(answers "$direct" 200)" 200
-check "/health through nginx" "$(answers http://127.0.0.1/health 200)" 200
+gate "/health directly" "$(answers "$direct" 200)" 200
+gate "/health through nginx" "$(answers http://127.0.0.1/health 200)" 200
 on 'nginx -s stop'
-check "nginx stopped: /health directly" "$(answers "$direct" 503)" 503
+gate "nginx stopped: /health directly" "$(answers "$direct" 503)" 503
 on 'nginx'
-check "nginx started: /health directly" "$(answers "$direct" 200)" 200
-check "agent stress, exit code" "$(on 'agent stress --cpu 1 --secs 2 --load 50 --priority normal >/dev/null 2>&1; echo $?')" 0
-check "agent probes --once, exit code" "$(on 'agent probes --once >/dev/null 2>&1 || echo $?')" 3
-check "agent status, exit code" "$(on 'agent status >/dev/null; echo $?')" 0
+gate "nginx started: /health directly" "$(answers "$direct" 200)" 200
+gate "agent stress, exit code" "$(on 'agent stress --cpu 1 --secs 2 --load 50 --priority normal >/dev/null 2>&1; echo $?')" 0
+gate "agent probes --once, exit code" "$(on 'agent probes --once >/dev/null 2>&1 || echo $?')" 3
+gate "agent status, exit code" "$(on 'agent status >/dev/null; echo $?')" 0
 kill "$serve"
 wait "$serve" || true
-on 'rpm -e --force-debian asg-agent' 2>/dev/null || on 'rpm -e --nodeps asg-agent'
-check "left after rpm -e" "$(on 'ls -d /usr/bin/agent /etc/nginx/conf.d/*asg* /var/lib/asg-agent 2>/dev/null || true' | xargs)" ""
+on 'rpm -e asg-agent'
+gate "left after rpm -e" "$(on 'ls -d /usr/bin/agent /etc/nginx/conf.d/*asg* /var/lib/asg-agent 2>/dev/null || true' | xargs)" ""
 on 'nginx -s stop'
 exit "$failed"

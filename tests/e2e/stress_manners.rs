@@ -159,15 +159,8 @@ fn spent_credits_are_told_once_with_the_instances_type() {
     let inner = command(&place, &args.split(' ').collect::<Vec<_>>());
     let mut outer = Command::new("unshare");
     let behind = format!("mount --bind {} /proc/stat; exec \"$@\"", stat.display());
-    outer
-        .args(["--mount", "sh", "-ec", &behind, "sh"])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env_clear();
-    for (name, value) in inner.get_envs().filter_map(|(name, value)| Some((name, value?))) {
-        outer.env(name, value);
-    }
-    outer.env("PATH", std::env::var_os("PATH").unwrap());
+    outer.args(["--mount", "sh", "-ec", &behind, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut stress = Running::spawn(&place, outer).unwrap();
     let mut told = Vec::new();
     loop {

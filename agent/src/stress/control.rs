@@ -2,7 +2,8 @@
 
 use super::pacing::FRAMES_A_SECOND;
 
-/// Steps a second. Others come and go for tens of milliseconds; a look at `/proc/stat` costs some 20 µs.
+/// Steps a second. Others come and go for tens of milliseconds; a step costs some 50 µs of CPU time, with the waking of
+/// two workers.
 pub(super) const STEPS_A_SECOND: f64 = 2.0 * FRAMES_A_SECOND;
 /// How fast the picture of the others follows, in seconds: the 10 ms in which `/proc/stat` counts are averaged out,
 /// while what they do now is answered in the next step, by what is owed.
