@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::record::RecordError;
+use crate::fault::lease::record::RecordError;
 use crate::nginx::master::Rejected;
 
 /// Each says what was tried, on what, and what to do next.

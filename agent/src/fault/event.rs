@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::record::{Mode, Record};
+use crate::fault::lease::record::{Mode, Record};
 use crate::nginx::answer::Answer;
 use crate::sys::clock::rfc3339;
 

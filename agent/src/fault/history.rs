@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::record::{Mode, Record};
+use crate::fault::lease::record::{Mode, Record};
 use crate::sys::clock::rfc3339;
 
 const MAX_BYTES: u64 = 1 << 20;

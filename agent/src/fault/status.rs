@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::record::{Mode, Phase, Record};
+use crate::fault::lease::record::{Mode, Phase, Record};
 
 /// The fault of this machine, as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::answerer::answer_with;
-use super::error::FaultError;
-use super::event::{Told, Why};
-use super::hold::hold;
-use super::lease::{BEGIN, BEGUN, READY, is_agent, keepers_lock};
-use super::record::{Mode, Record};
-use super::recover::{boot_id, end, lock, lock_holder};
 use crate::config::Paths;
+use crate::fault::error::FaultError;
+use crate::fault::event::{Told, Why};
+use crate::fault::lease::arm::{BEGIN, BEGUN, READY, is_agent, keepers_lock};
+use crate::fault::lease::record::{Mode, Record};
+use crate::fault::modes::answerer::answer_with;
+use crate::fault::modes::hold::hold;
+use crate::fault::recovery::recover::{boot_id, end, lock, lock_holder};
 use crate::sys::clock::since_boot;
 use crate::sys::file::Lock;
 use crate::sys::pidfd::Handle;

@@ -5,15 +5,15 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::environment;
-use super::record::Target;
-use super::restore::STARTED;
+use crate::fault::lease::record::Target;
+use crate::fault::recovery::environment;
+use crate::fault::recovery::restore::STARTED;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity};
 use crate::sys::spawn;
 
 /// Starts nginx as it was started before, with the environment that was kept of it in the state folder.
-pub(super) fn start(target: &Target, state: &Path) -> Result<(), String> {
+pub(in crate::fault) fn start(target: &Target, state: &Path) -> Result<(), String> {
     let program = &target.exe.path;
     let failed = |e: io::Error| format!("{} could not be started: {e}", program.display());
     if !proc::is_trusted_program(program) {

@@ -4,9 +4,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::record::Record;
-use super::unit::{property, run, systemctl};
 use crate::config::Paths;
+use crate::fault::lease::record::Record;
+use crate::fault::plan::unit::{property, run, systemctl};
 use crate::sys::clock::since_boot;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ fn name(record: &Record) -> String {
 }
 
 /// Arms it, where it isn't armed already, and reads back that it is.
-pub(super) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
+pub(in crate::fault) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
     let timer = format!("{}.timer", name(record));
     if property(&timer, "ActiveState")? == "active" {
         return Ok(()); // for another keeper
@@ -55,6 +55,6 @@ pub(super) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
 }
 
 /// Takes it away; one that fires all the same finds nothing on record.
-pub(super) fn disarm(record: &Record) {
+pub(in crate::fault) fn disarm(record: &Record) {
     let _ = systemctl(&["--no-block", "stop", &format!("{}.timer", name(record))], PATIENCE);
 }

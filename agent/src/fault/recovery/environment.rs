@@ -25,12 +25,12 @@ const PERSONAL: [&str; 8] = [
 const PLAIN: (&str, &str) = ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 
 /// The file in the state folder.
-pub(super) fn path(state: &Path) -> PathBuf {
+pub(in crate::fault) fn path(state: &Path) -> PathBuf {
     state.join("fault.environ")
 }
 
 /// Keeps `all`, as [`crate::sys::environ::of`] gives it; what another fault left is gone in any case.
-pub(super) fn keep(state: &Path, all: Option<&[u8]>) -> io::Result<()> {
+pub(in crate::fault) fn keep(state: &Path, all: Option<&[u8]>) -> io::Result<()> {
     match all {
         Some(all) => file::replace(&path(state), all, 0o600),
         None => forget(state),
@@ -38,7 +38,7 @@ pub(super) fn keep(state: &Path, all: Option<&[u8]>) -> io::Result<()> {
 }
 
 /// What was kept; a plain one where nothing was, or what there is can't be trusted.
-pub(super) fn kept(state: &Path) -> Vec<(OsString, OsString)> {
+pub(in crate::fault) fn kept(state: &Path) -> Vec<(OsString, OsString)> {
     match file::read_trusted(&path(state), MAX_BYTES as u64) {
         Ok(Some(all)) => variables(&all),
         Ok(None) | Err(_) => vec![(PLAIN.0.into(), PLAIN.1.into())],
@@ -46,7 +46,7 @@ pub(super) fn kept(state: &Path) -> Vec<(OsString, OsString)> {
 }
 
 /// Removes it.
-pub(super) fn forget(state: &Path) -> io::Result<()> {
+pub(in crate::fault) fn forget(state: &Path) -> io::Result<()> {
     file::remove(&path(state))
 }
 

@@ -149,7 +149,7 @@ pub enum RecordError {
 
 impl Target {
     /// What still holds after a reboot: pids, starts and inodes name others now.
-    pub(super) fn of_another_boot(self) -> Self {
+    pub(in crate::fault) fn of_another_boot(self) -> Self {
         Self { master: Identity { pid: 0, start_ticks: 0 }, sockets: BTreeSet::new(), ..self }
     }
 }

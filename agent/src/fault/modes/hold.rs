@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::failpoint::failpoint;
-use super::record::Target;
+use crate::fault::failpoint::failpoint;
+use crate::fault::lease::record::Target;
 use crate::sys::proc::{self, Identity};
 use crate::sys::trace::Held;
 
@@ -12,7 +12,7 @@ use crate::sys::trace::Held;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Holds the master first, so that it starts no more workers, and then all that it has started.
-pub(super) fn hold(target: &Target, deadline: Duration) -> io::Result<Held> {
+pub(in crate::fault) fn hold(target: &Target, deadline: Duration) -> io::Result<Held> {
     let mut held = Held::until(deadline + GRACE)?;
     if !target.exe.is_run_by(target.master.pid) || !held.hold(target.master)? {
         return Err(io::Error::other(format!("nginx {} has ended meanwhile", target.master.pid)));
@@ -32,7 +32,7 @@ pub(super) fn hold(target: &Target, deadline: Duration) -> io::Result<Held> {
 }
 
 /// Why this machine can't hold processes, if it can't.
-pub(super) fn missing() -> Option<String> {
+pub(in crate::fault) fn missing() -> Option<String> {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     if scope.trim() == "3" {
         return Some("ptrace is switched off until the next boot (kernel.yama.ptrace_scope = 3)".into());

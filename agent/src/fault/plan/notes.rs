@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::preflight::Request;
-use super::unit;
+use crate::fault::plan::preflight::Request;
+use crate::fault::plan::unit;
 
 /// Failed probes in a row until a target is unhealthy, as a target group has it by default (`UnhealthyThresholdCount`,
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
@@ -13,7 +13,7 @@ const UNHEALTHY_THRESHOLD: u32 = 2;
 const AT_BOOT: &str = "asg-agent-recover.service";
 
 /// The fault lasts long enough for the load balancer to find this target unhealthy.
-pub(super) fn replaced(request: &Request) -> Option<String> {
+pub(in crate::fault) fn replaced(request: &Request) -> Option<String> {
     let cadence = request.cadence?;
     let found: Duration = UNHEALTHY_THRESHOLD * cadence;
     (request.lasts > found).then(|| {
@@ -27,19 +27,19 @@ pub(super) fn replaced(request: &Request) -> Option<String> {
 }
 
 /// systemd will start it again.
-pub(super) fn undone(unit: &str, restart: &str) -> String {
+pub(in crate::fault) fn undone(unit: &str, restart: &str) -> String {
     format!("{unit} has Restart={restart}: systemd undoes this crash at once, and the fault is over then")
 }
 
 /// It will not come back with the environment it had.
-pub(super) fn plain_environment(pid: i32, why: &io::Error) -> String {
+pub(in crate::fault) fn plain_environment(pid: i32, why: &io::Error) -> String {
     format!(
         "the environment of nginx {pid} can't be read ({why}): it will be started with nothing but a PATH"
     )
 }
 
 /// Nothing waits for the next boot.
-pub(super) fn after_a_reboot() -> Option<String> {
+pub(in crate::fault) fn after_a_reboot() -> Option<String> {
     (!unit::is_enabled(AT_BOOT)).then(|| {
         format!("{AT_BOOT} is not enabled: were this machine rebooted now, the next `agent` command of root's would \
                  clear up, and nothing before it")

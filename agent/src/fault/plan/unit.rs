@@ -12,13 +12,13 @@ use crate::sys::run::bounded;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether systemd runs this machine (sd_booted(3)).
-pub(super) fn is_booted() -> bool {
+pub(in crate::fault) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
 /// The unit that a process belongs to, by its control group; `None` for one that was started by hand, and without
 /// systemd.
-pub(super) fn of(pid: i32) -> Option<String> {
+pub(in crate::fault) fn of(pid: i32) -> Option<String> {
     is_booted()
         .then(|| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok())
         .flatten()
@@ -42,49 +42,49 @@ fn unit_in(text: &str) -> Option<String> {
 }
 
 /// Stops it, as `service nginx stop`.
-pub(super) fn stop(unit: &str, limit: Duration) -> io::Result<()> {
+pub(in crate::fault) fn stop(unit: &str, limit: Duration) -> io::Result<()> {
     systemctl(&["stop", unit], limit.clamp(Duration::from_secs(1), PATIENCE)).map(drop)
 }
 
 /// Restarts it: `start` does nothing for a unit that believes to be active. Doesn't wait, as at boot our own unit may
 /// be in the way of the job; whether nginx answers is seen by asking it.
-pub(super) fn restart(unit: &str) -> io::Result<()> {
+pub(in crate::fault) fn restart(unit: &str) -> io::Result<()> {
     // A unit that failed too often is not started again until it is forgiven (StartLimitBurst=).
     let _ = systemctl(&["reset-failed", unit], PATIENCE);
     systemctl(&["--no-block", "restart", unit], PATIENCE).map(drop)
 }
 
 /// A property of a unit, as `systemctl show` tells it.
-pub(super) fn property(unit: &str, name: &str) -> io::Result<String> {
+pub(in crate::fault) fn property(unit: &str, name: &str) -> io::Result<String> {
     let text = systemctl(&["show", "-p", name, unit], PATIENCE)?;
     Ok(text.trim().split_once('=').map_or("", |(_, value)| value).to_owned())
 }
 
 /// The unit's `Restart=` when it would undo a SIGKILL (systemd.service(5), its table of causes).
-pub(super) fn undoes_a_crash(unit: &str) -> io::Result<Option<String>> {
+pub(in crate::fault) fn undoes_a_crash(unit: &str) -> io::Result<Option<String>> {
     let restart = property(unit, "Restart")?;
     let undoes = ["always", "on-failure", "on-abnormal", "on-abort"].contains(&restart.as_str());
     Ok(undoes.then_some(restart))
 }
 
 /// Whether the unit is started at boot.
-pub(super) fn is_enabled(unit: &str) -> bool {
+pub(in crate::fault) fn is_enabled(unit: &str) -> bool {
     property(unit, "UnitFileState").is_ok_and(|state| state == "enabled")
 }
 
 /// What systemd says of a unit that doesn't come up.
-pub(super) fn state(unit: &str) -> String {
+pub(in crate::fault) fn state(unit: &str) -> String {
     let get = |name| property(unit, name).unwrap_or_default();
     format!("{unit} is {} ({}), result {}", get("ActiveState"), get("SubState"), get("Result"))
 }
 
 /// Runs systemctl.
-pub(super) fn systemctl(args: &[&str], limit: Duration) -> io::Result<String> {
+pub(in crate::fault) fn systemctl(args: &[&str], limit: Duration) -> io::Result<String> {
     run(&["/usr/bin/systemctl", "/bin/systemctl"], args, limit)
 }
 
 /// Runs the first of these programs that exists; root's PATH may be anybody's.
-pub(super) fn run(programs: &[&str], args: &[&str], limit: Duration) -> io::Result<String> {
+pub(in crate::fault) fn run(programs: &[&str], args: &[&str], limit: Duration) -> io::Result<String> {
     let program = programs.iter().find(|path| Path::new(path).exists());
     let program = program.ok_or_else(|| io::Error::other(format!("{} is missing", programs.join(" or "))))?;
     let mut command = Command::new(program);

@@ -14,7 +14,7 @@ const MOST: usize = 256;
 const MAX_HEAD: usize = 32 << 10;
 
 /// Answers in threads of its own, as long as this process lives; gives the port.
-pub(super) fn answer_with(status: u16) -> io::Result<u16> {
+pub(in crate::fault) fn answer_with(status: u16) -> io::Result<u16> {
     let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
     // A dual-stack socket takes both; where there is no IPv6 there is nothing of it to answer.
     let listener = TcpListener::bind(any)

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::record::Mode;
+use crate::fault::lease::record::Mode;
 use crate::sys::run::bounded;
 
 /// Nobody else's table has this name.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NFT: [&str; 3] = ["/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft"];
 
 /// The ports that can be reached from another machine.
-pub(super) fn reachable(listens: &[SocketAddr]) -> Vec<SocketAddr> {
+pub(in crate::fault) fn reachable(listens: &[SocketAddr]) -> Vec<SocketAddr> {
     listens.iter().copied().filter(|addr| !addr.ip().is_loopback()).collect()
 }
 
@@ -74,22 +74,27 @@ fn remove_text() -> String {
 }
 
 /// Puts the rules in force, all of them or none.
-pub(super) fn apply(mode: Mode, listens: &[SocketAddr], lasts: Duration, to: u16) -> io::Result<()> {
+pub(in crate::fault) fn apply(
+    mode: Mode,
+    listens: &[SocketAddr],
+    lasts: Duration,
+    to: u16,
+) -> io::Result<()> {
     nft(&["-f", "-"], &ruleset(mode, listens, lasts, to)).map(drop)
 }
 
 /// Takes them away; none there is fine.
-pub(super) fn remove() -> io::Result<()> {
+pub(in crate::fault) fn remove() -> io::Result<()> {
     nft(&["-f", "-"], &remove_text()).map(drop)
 }
 
 /// How many ports the kernel says are affected right now.
-pub(super) fn in_force() -> io::Result<usize> {
+pub(in crate::fault) fn in_force() -> io::Result<usize> {
     Ok(nft(&["list", "table", "inet", "asg_agent_fault"], "")?.matches("expires").count())
 }
 
 /// Why this machine can't do without packets, if it can't: tried on a table that is gone within the transaction.
-pub(super) fn missing(mode: Mode) -> Option<String> {
+pub(in crate::fault) fn missing(mode: Mode) -> Option<String> {
     let any = [SocketAddr::from(([0, 0, 0, 0], 1))];
     let trial = ruleset(mode, &any, Duration::from_millis(1), 1) + &remove_text();
     nft(&["-f", "-"], &trial).err().map(|e| e.to_string())

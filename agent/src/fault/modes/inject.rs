@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::error::FaultError;
-use super::failpoint::failpoint;
-use super::record::{Mode, Record, Target};
-use super::restore::end_orphans;
-use super::{packets, unit};
+use crate::fault::error::FaultError;
+use crate::fault::failpoint::failpoint;
+use crate::fault::lease::record::{Mode, Record, Target};
+use crate::fault::modes::packets;
+use crate::fault::plan::unit;
+use crate::fault::recovery::restore::end_orphans;
 use crate::sys::clock;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity};
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Injects the fault on record; in `error` the keeper answers at `port`. `unhealthy` and `slow` are in force by their
 /// record alone.
-pub(super) fn inject(record: &Record, port: u16) -> Result<(), FaultError> {
+pub(in crate::fault) fn inject(record: &Record, port: u16) -> Result<(), FaultError> {
     let Some(target) = &record.target else { return Ok(()) };
     let failed = |source| FaultError::Inject {
         what: format!("{} nginx {}", record.mode.name(), target.master.pid),
@@ -47,12 +48,12 @@ fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
 }
 
 /// Opens a process of the target and verifies that it runs the same file.
-pub(super) fn verified(target: &Target, id: Identity) -> io::Result<Option<Handle>> {
+pub(in crate::fault) fn verified(target: &Target, id: Identity) -> io::Result<Option<Handle>> {
     Ok(Handle::open(id)?.filter(|_| target.exe.is_run_by(id.pid)))
 }
 
 /// The master, verified.
-pub(super) fn master(target: &Target) -> io::Result<Handle> {
+pub(in crate::fault) fn master(target: &Target) -> io::Result<Handle> {
     verified(target, target.master)?.ok_or_else(|| io::Error::other("it has ended meanwhile"))
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-use super::error::FaultError;
-use super::record::Record;
-use super::{timer, unit};
 use crate::config::Paths;
+use crate::fault::error::FaultError;
+use crate::fault::lease::record::Record;
+use crate::fault::lease::timer;
+use crate::fault::plan::unit;
 use crate::sys::clock::since_boot;
 use crate::sys::file::{Lock, read_trusted};
 use crate::sys::pidfd::Handle;
@@ -21,14 +22,14 @@ use crate::sys::spawn;
 /// How long the keeper may take to come up, on a machine whose every CPU burns.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What the keeper says when the fault can be injected.
-pub(super) const READY: &[u8] = b"ready\n";
+pub(in crate::fault) const READY: &[u8] = b"ready\n";
 /// What it is told when it shall begin with its part, and what it says when it has, before a port.
-pub(super) const BEGIN: &[u8] = b"begin\n";
-pub(super) const BEGUN: &str = "begun ";
+pub(in crate::fault) const BEGIN: &[u8] = b"begin\n";
+pub(in crate::fault) const BEGUN: &str = "begun ";
 
 /// The keeper that was started.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(in crate::fault) struct Keeper {
     child: Child,
     process: Handle,
     /// What it says; the end of it after that.
@@ -37,23 +38,23 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Its number.
-    pub(super) fn pid(&self) -> i32 {
+    pub(in crate::fault) fn pid(&self) -> i32 {
         self.process.id.pid
     }
 
     /// Readable when it has ended.
-    pub(super) fn ended(&self) -> &Handle {
+    pub(in crate::fault) fn ended(&self) -> &Handle {
         &self.process
     }
 
     /// Waits for its end and reaps it.
-    pub(super) fn wait(mut self) {
+    pub(in crate::fault) fn wait(mut self) {
         let _ = self.child.wait();
     }
 
     /// Lets it begin what only it can do (hold nginx, answer in its place), and waits until it does; the port that it
     /// answers at, or zero.
-    pub(super) fn begin(&mut self) -> Result<u16, FaultError> {
+    pub(in crate::fault) fn begin(&mut self) -> Result<u16, FaultError> {
         let pid = self.pid();
         let failed = |source| FaultError::Inject { what: format!("the part of keeper {pid}"), source };
         let stdin = self.child.stdin.take().ok_or_else(|| failed(io::Error::other("no pipe to it")))?;
@@ -70,14 +71,14 @@ impl Keeper {
     }
 
     /// Whether it has ended; it is reaped then.
-    pub(super) fn is_gone(&mut self) -> bool {
+    pub(in crate::fault) fn is_gone(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 }
 
 /// Starts the keeper of the fault on record and waits until it says that it keeps it. Believes it only after seeing
 /// that it leads a session of its own and holds the keepers' lock.
-pub(super) fn arm(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> {
+pub(in crate::fault) fn arm(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> {
     let failed = |e: &dyn std::fmt::Display| FaultError::Lease(e.to_string());
     let who = Identity::ours().and_then(|us| Credentials::of(us.pid)).map_err(|e| failed(&e))?;
     let program = std::env::current_exe().map_err(|e| failed(&e))?;
@@ -132,19 +133,19 @@ fn read_line(stdout: &mut ChildStdout) -> Option<Vec<u8>> {
 }
 
 /// The file whose lock a keeper holds, with its identity in it.
-pub(super) fn keepers_lock(paths: &Paths) -> std::path::PathBuf {
+pub(in crate::fault) fn keepers_lock(paths: &Paths) -> std::path::PathBuf {
     paths.run.join("keeper.lock")
 }
 
 /// Whether a keeper is there.
-pub(super) fn is_held(paths: &Paths) -> Result<bool, FaultError> {
+pub(in crate::fault) fn is_held(paths: &Paths) -> Result<bool, FaultError> {
     let path = keepers_lock(paths);
     let free = Lock::try_take(&path).map_err(|source| FaultError::File { path, source })?;
     Ok(free.is_none())
 }
 
 /// Tells the keeper (unless that is `us`) to look: what it kept is over.
-pub(super) fn release(paths: &Paths, us: Option<Identity>) {
+pub(in crate::fault) fn release(paths: &Paths, us: Option<Identity>) {
     let Ok(Some(text)) = read_trusted(&keepers_lock(paths), 256) else { return };
     let Ok(keeper) = serde_json::from_slice::<Identity>(&text) else { return };
     if Some(keeper) != us
@@ -156,6 +157,6 @@ pub(super) fn release(paths: &Paths, us: Option<Identity>) {
 }
 
 /// Whether a process runs this same binary.
-pub(super) fn is_agent(pid: i32) -> bool {
+pub(in crate::fault) fn is_agent(pid: i32) -> bool {
     matches!((std::env::current_exe(), Exe::of(pid)), (Ok(ours), Ok(theirs)) if ours == theirs.path)
 }

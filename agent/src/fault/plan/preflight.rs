@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::bounds::MAX;
-use super::error::FaultError;
-use super::record::{Mode, Target};
-use super::{hold, notes, packets, unit};
 use crate::config::Paths;
+use crate::fault::bounds::MAX;
+use crate::fault::error::FaultError;
+use crate::fault::lease::record::{Mode, Target};
+use crate::fault::modes::hold;
+use crate::fault::modes::packets;
+use crate::fault::plan::notes;
+use crate::fault::plan::unit;
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::nginx::master::{Found, Master, discover};
 use crate::sys::environ;
@@ -67,7 +70,7 @@ pub struct Plan {
 }
 
 /// Checks that we are root and that our folders are root's.
-pub(super) fn permitted(paths: &Paths) -> Result<(), FaultError> {
+pub(in crate::fault) fn permitted(paths: &Paths) -> Result<(), FaultError> {
     if !rustix::process::geteuid().is_root() {
         return Err(FaultError::NotRoot);
     }

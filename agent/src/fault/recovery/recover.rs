@@ -3,13 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::FaultError;
-use super::event::{Event, Step, Tell, Told, Why};
-use super::failpoint::failpoint;
-use super::record::{Mode, Record};
-use super::restore::restore;
-use super::{environment, history, lease, packets, preflight, timer, unit};
 use crate::config::Paths;
+use crate::fault::error::FaultError;
+use crate::fault::event::{Event, Step, Tell, Told, Why};
+use crate::fault::failpoint::failpoint;
+use crate::fault::history;
+use crate::fault::lease::arm as lease;
+use crate::fault::lease::record::{Mode, Record};
+use crate::fault::lease::timer;
+use crate::fault::modes::packets;
+use crate::fault::plan::preflight;
+use crate::fault::plan::unit;
+use crate::fault::recovery::environment;
+use crate::fault::recovery::restore::restore;
 use crate::nginx::answer::Answer;
 use crate::sys::clock;
 use crate::sys::file::{self, Lock};
@@ -33,7 +39,7 @@ pub enum Ended {
 }
 
 /// The lock that whoever changes the state of a fault must hold; its file says who does.
-pub(super) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, FaultError> {
+pub(in crate::fault) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, FaultError> {
     let path = paths.run.join("fault.lock");
     let taken = Lock::take_within(&path, limit).map_err(|source| FaultError::File { path, source })?;
     if let (Some(lock), Ok(us)) = (&taken, Identity::ours()) {
@@ -44,7 +50,7 @@ pub(super) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lock>, Fault
 }
 
 /// Who took the lock last.
-pub(super) fn lock_holder(paths: &Paths) -> Option<Identity> {
+pub(in crate::fault) fn lock_holder(paths: &Paths) -> Option<Identity> {
     let text = file::read_trusted(&paths.run.join("fault.lock"), 256).ok().flatten()?;
     serde_json::from_slice(&text).ok()
 }
@@ -90,13 +96,13 @@ pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
     Ok(Ended::Already)
 }
 
-pub(super) fn boot_id(paths: &Paths) -> Result<String, FaultError> {
+pub(in crate::fault) fn boot_id(paths: &Paths) -> Result<String, FaultError> {
     clock::boot_id().map_err(|source| FaultError::Folder { path: paths.state.clone(), source })
 }
 
 /// Ends the fault on record; where it is `known` which one is meant, only that one, and also when its record can't be
 /// read any more.
-pub(super) fn end(
+pub(in crate::fault) fn end(
     paths: &Paths,
     _lock: &Lock,
     known: Option<&Record>,

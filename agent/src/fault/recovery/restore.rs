@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::inject::verified;
-use super::lease::is_agent;
-use super::record::Target;
-use super::start::start;
-use super::unit;
+use crate::fault::lease::arm::is_agent;
+use crate::fault::lease::record::Target;
+use crate::fault::modes::inject::verified;
+use crate::fault::plan::unit;
+use crate::fault::recovery::start::start;
 use crate::nginx::answer::Answer;
 use crate::nginx::master::{Master, discover, read_pid};
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity, Stat};
 
 /// How long nginx may take to start (it retries to bind for 2.5 s) or to answer again.
-pub(super) const STARTED: Duration = Duration::from_secs(10);
+pub(in crate::fault) const STARTED: Duration = Duration::from_secs(10);
 /// How long a master that was told to end may take before it is told so more clearly.
 const ENDED: Duration = Duration::from_secs(3);
 
 /// Makes sure that nginx runs and answers; its environment lies in the state folder. `Err` says what is in the way.
-pub(super) fn restore(target: &Target, state: &Path) -> Result<(), String> {
+pub(in crate::fault) fn restore(target: &Target, state: &Path) -> Result<(), String> {
     let told = |e: io::Error| e.to_string();
     if let Some(master) = current(target) {
         carry_on(target, master).map_err(told)?;
@@ -130,7 +130,7 @@ fn end_master(target: &Target) -> io::Result<()> {
 
 /// Ends the processes that descend from the recorded master and survived it: they run the same file, hold one of
 /// its sockets, and belong to no master that runs.
-pub(super) fn end_orphans(target: &Target) -> io::Result<()> {
+pub(in crate::fault) fn end_orphans(target: &Target) -> io::Result<()> {
     let end = Instant::now() + ENDED;
     loop {
         let orphans = orphans(target)?;

@@ -1,0 +1,7 @@
+//! The promise, kept outside the process that made it, that a fault ends: what is on record, and who waits for its
+//! deadline.
+
+pub(super) mod arm;
+pub(super) mod keeper;
+pub mod record;
+pub(super) mod timer;

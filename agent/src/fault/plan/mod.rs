@@ -1,0 +1,5 @@
+//! Before anything is touched: which nginx, is it well, who runs it, can it be brought back, and what is worth knowing.
+
+pub(super) mod notes;
+pub mod preflight;
+pub(super) mod unit;

@@ -1,0 +1,6 @@
+//! The end of a fault: nginx is brought back by what is observed, and is believed only once it answers.
+
+pub(super) mod environment;
+pub(super) mod recover;
+pub(super) mod restore;
+pub(super) mod start;
