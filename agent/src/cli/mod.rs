@@ -1,11 +1,6 @@
 //! The command line: one file a verb. Scripts depend on its flags, exit codes and JSON keys.
 
 mod drill;
-mod drill_ends;
-mod drill_live;
-mod drill_scale;
-mod drill_scale_view;
-mod drill_view;
 pub mod exit;
 mod fail;
 mod keep;

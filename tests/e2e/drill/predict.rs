@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use asg_agent::drill::about::About;
-use asg_agent::drill::phase::{Marks, Phase};
-use asg_agent::drill::predict::{Check, Failure, Range, Via};
-use asg_agent::drill::report::{self, Facts, Report, Run, Source};
-use asg_agent::drill::sample::{Book, Class, Outcome, Sample, Stream};
-use asg_agent::drill::verdict::Answer;
+use asg_agent::drill::analysis::about::About;
+use asg_agent::drill::analysis::predict::{Check, Failure, Range, Via};
+use asg_agent::drill::analysis::report::{self, Facts, Report, Run, Source};
+use asg_agent::drill::analysis::verdict::Answer;
+use asg_agent::drill::client::sample::{Book, Class, Outcome, Sample, Stream};
+use asg_agent::drill::schedule::phase::{Marks, Phase};
 use asg_agent::fault::Mode;
 use world::alb::model::{Failing, Story, play};
 use world::alb::{self, Matcher};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::phase::Marks;
-use super::sample::{Book, Outcome, Sample, Stream};
+use crate::drill::client::sample::{Book, Outcome, Sample, Stream};
+use crate::drill::schedule::phase::Marks;
 
 /// From the first to the last client error, by when the requests were sent: whoever asked at such a time got none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,13 +197,13 @@ pub fn name(outcome: Outcome) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::phase::Phase;
-    use super::super::sample::Class;
+pub(crate) mod tests {
     use super::*;
+    use crate::drill::client::sample::Class;
+    use crate::drill::schedule::phase::Phase;
 
     /// A sample at `at_ms`, answered 5 ms later.
-    pub(in super::super) fn sample(at_ms: u64, outcome: Outcome, instance: Option<u8>) -> Sample {
+    pub(crate) fn sample(at_ms: u64, outcome: Outcome, instance: Option<u8>) -> Sample {
         let (start_us, end_us) = (at_ms * 1000, at_ms * 1000 + 5000);
         Sample { due_us: start_us, start_us, end_us, node: 0, instance, stream: Stream::New, outcome }
     }

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::about::About;
 use super::latency::{self, PhaseReport};
-use super::pace::Lateness;
-use super::phase::{Marks, Phase};
-use super::sample::Book;
 use super::window::{self, ms};
+use crate::drill::client::sample::Book;
+use crate::drill::schedule::pace::Lateness;
+use crate::drill::schedule::phase::{Marks, Phase};
 
 /// An instance that hasn't answered for so long, with `usual` between its answers, is gone.
 pub fn silence(usual: Duration) -> Duration {
@@ -206,9 +206,9 @@ fn seen(book: &Book) -> Vec<Answers> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::Outcome;
     use super::super::window::tests::sample;
     use super::*;
+    use crate::drill::client::sample::Outcome;
 
     #[test]
     fn an_instance_comes_with_its_first_answer_and_goes_with_its_last() {

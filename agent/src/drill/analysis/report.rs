@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::about::About;
 use super::latency::{self, PhaseReport};
-use super::pace::Lateness;
-use super::phase::Marks;
 use super::predict::{Check, Failure, Prediction, Range, predict};
-use super::sample::{Book, Sample};
 use super::verdict::{Evidence, Verdict};
 use super::window::{self, InstanceReport, NodeReport, Window, ms};
+use crate::drill::client::sample::{Book, Sample};
+use crate::drill::schedule::pace::Lateness;
+use crate::drill::schedule::phase::Marks;
 use crate::fault::Mode;
 use crate::probes::cadence;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::sample::{Sample, Stream};
+use crate::drill::client::sample::{Sample, Stream};
 
 /// A request this late isn't where the schedule wanted it: 20 requests a second are 50 ms apart.
 pub const LATE: Duration = Duration::from_millis(20);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::phase::Marks;
 use super::predict::{Prediction, Range};
 use super::window::NodeReport;
+use crate::drill::schedule::phase::Marks;
 
 /// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::sample::{Book, Outcome, Stream};
+use crate::drill::client::sample::{Book, Outcome, Stream};
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const COMMON: &str = include_str!("page/common.js");
@@ -34,7 +34,7 @@ fn render(script: &str, result: &Value, book: &Book) -> String {
 /// Every request, a short row each: [due ms, sent ms, ended ms, node, kept, status or class, instance].
 fn requests(book: &Book) -> Value {
     let ms = |us: u64| us as f64 / 1e3;
-    let row = |one: &super::sample::Sample| {
+    let row = |one: &crate::drill::client::sample::Sample| {
         let outcome = match one.outcome {
             Outcome::Status(status) => json!(status),
             Outcome::Failed(class) => json!(class.name()),

@@ -9,11 +9,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::{Client, Pool};
 use super::names::{self, Change, Known};
-use super::pace::Pace;
+use super::request::{Client, Pool};
 use super::sample::{Book, Outcome, Sample, Stream};
 use super::target::Target;
+use crate::drill::schedule::pace::Pace;
 
 /// What the measuring tells.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sample::Sample;
+use crate::drill::client::sample::Sample;
 
 /// What a slice of time was like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,9 +59,9 @@ pub fn slice(total: Duration, width: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::Outcome;
     use super::super::window::tests::sample;
     use super::*;
+    use crate::drill::client::sample::Outcome;
 
     #[test]
     fn a_cell_tells_all_of_its_slice() {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::drill_ends::last_line;
-use super::output::Output;
-use crate::drill::phase::Phase;
-use crate::drill::scale::{Report, Scaled};
-use crate::drill::window::ms;
+use super::ends::last_line;
+use crate::cli::output::Output;
+use crate::drill::analysis::scale::{Report, Scaled};
+use crate::drill::analysis::window::ms;
+use crate::drill::schedule::phase::Phase;
 
 /// The look of one drill.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::target::Target;
+use crate::drill::client::target::Target;
 use crate::fault::history;
 use crate::sys::clock::rfc3339;
 

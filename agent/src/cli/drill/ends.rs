@@ -6,11 +6,11 @@ use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::recover::failure;
-use super::{Exit, Failure};
-use crate::drill::report::Report;
-use crate::drill::run::DrillError;
-use crate::drill::verdict::Answer;
+use crate::cli::recover::failure;
+use crate::cli::{Exit, Failure};
+use crate::drill::analysis::report::Report;
+use crate::drill::analysis::verdict::Answer;
+use crate::drill::schedule::run::DrillError;
 use crate::sys::file;
 
 /// Requests that wait for a target that hangs each hold a descriptor; where so many aren't permitted, those beyond are

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::guard::Limits;
-use super::names::Change;
 use super::phase::{Marks, Phase};
-use super::sample::{Book, Sample};
-use super::target::Target;
 use crate::config::Paths;
+use crate::drill::client::names::Change;
+use crate::drill::client::sample::{Book, Sample};
+use crate::drill::client::target::Target;
 use crate::fault::event::Told;
 use crate::fault::{FaultError, preflight};
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::sample::Sample;
+use crate::drill::client::sample::Sample;
 
 /// The error rate is that of the last few seconds, and of no fewer requests than these.
 const LAST: Duration = Duration::from_secs(5);
@@ -64,9 +64,9 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::Outcome;
-    use super::super::window::tests::sample;
     use super::*;
+    use crate::drill::analysis::window::tests::sample;
+    use crate::drill::client::sample::Outcome;
 
     fn bad(at_ms: u64) -> Sample {
         sample(at_ms, Outcome::Status(502), None)

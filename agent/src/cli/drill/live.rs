@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use crate::drill::phase::{Marks, Phase};
-use crate::drill::sample::Book;
-use crate::drill::strip::{Cell, cells, slice};
+use crate::drill::analysis::strip::{Cell, cells, slice};
+use crate::drill::client::sample::Book;
+use crate::drill::schedule::phase::{Marks, Phase};
 
 /// Room for the name of a node before its row.
 pub(super) const NAME: usize = 22;

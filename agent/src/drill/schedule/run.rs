@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::breaker::{Breaker, Happening};
-use super::client::Client;
 use super::guard::Guard;
-use super::measure::{Measure, Request, Seen};
-use super::names::Change;
 use super::phase::{Marks, Phase};
 pub use super::plan::{Drill, DrillError, Event, What};
-use super::predict::Prediction;
-use super::report::Run;
-use super::sample::{Book, Sample};
 use super::signals::SignalStream;
-use super::window;
+use crate::drill::analysis::predict::Prediction;
+use crate::drill::analysis::report::Run;
+use crate::drill::analysis::window;
+use crate::drill::client::measure::{Measure, Request, Seen};
+use crate::drill::client::names::Change;
+use crate::drill::client::request::Client;
+use crate::drill::client::sample::{Book, Sample};
 use crate::fault::event::{Step, Told};
 
 /// How often the phases are looked at, and the picture on the terminal is drawn.

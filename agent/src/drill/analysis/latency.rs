@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::phase::{Marks, Phase};
-use super::sample::Sample;
 use super::window::ms;
+use crate::drill::client::sample::Sample;
+use crate::drill::schedule::phase::{Marks, Phase};
 
 /// The answers of one phase. Requests count by when they were sent; percentiles are of those that were answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,9 +63,9 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::Outcome;
     use super::super::window::tests::sample;
     use super::*;
+    use crate::drill::client::sample::Outcome;
 
     #[test]
     fn percentiles_are_values_that_were_measured() {

@@ -1,4 +1,4 @@
-//! `agent drill`: what clients lose when this target fails.
+//! `agent drill failover`: what clients lose when this target fails.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,26 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
 
-use super::drill_ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
-use super::drill_scale::Scale;
-use super::drill_view::View;
-use super::exit::OrExit;
-use super::fail::Fail;
-use super::output::Output;
-use super::recover::failure;
-use super::{Common, Exit, Failure, Settings};
+use super::ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
+use super::view::View;
+use crate::cli::exit::OrExit;
+use crate::cli::fail::Fail;
+use crate::cli::output::Output;
+use crate::cli::recover::failure;
+use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
-use crate::drill::about::About;
-use crate::drill::client::Client;
-use crate::drill::guard::Limits;
-use crate::drill::names;
-use crate::drill::page;
-use crate::drill::predict::{Check, Failure as Failing, Prediction, Range, Via, predict};
-use crate::drill::report::{self, Facts, Source};
-use crate::drill::rhythm::Rhythm;
-use crate::drill::run::{Drill, What, run};
-use crate::drill::signals::SignalStream;
-use crate::drill::target::Target;
-use crate::drill::tls::Tls;
+use crate::drill::analysis::about::About;
+use crate::drill::analysis::page;
+use crate::drill::analysis::predict::{Check, Failure as Failing, Prediction, Range, Via, predict};
+use crate::drill::analysis::report::{self, Facts, Source};
+use crate::drill::analysis::rhythm::Rhythm;
+use crate::drill::client::names;
+use crate::drill::client::request::Client;
+use crate::drill::client::target::Target;
+use crate::drill::client::tls::Tls;
+use crate::drill::schedule::guard::Limits;
+use crate::drill::schedule::run::{Drill, What, run};
+use crate::drill::schedule::signals::SignalStream;
 use crate::fault::{self, Mode};
 use crate::identity::{self, Notice};
 use crate::probes::{self, Expect};
@@ -38,19 +37,6 @@ use crate::sys::sigwait::Signals;
 const IMDS_LIMIT: Duration = Duration::from_secs(3);
 /// nginx's own restart, at most, where the fault's length is only planned.
 const RESTART: Duration = Duration::from_secs(2);
-
-/// Measure through the load balancer what a failure costs, and what it should
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    what: Kind,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Kind {
-    Failover(Box<Failover>),
-    Scale(Scale),
-}
 
 /// Make this target fail, and measure what clients lose until it is back in use
 ///
@@ -66,7 +52,7 @@ enum Kind {
     agent drill failover --url http://my-alb.example/ --interval 5s --healthy 2 --report drill.html\n  \
     agent drill failover --url https://my-alb.example/ --mode hang --secs 2m --max-outage 30s\n  \
     agent drill failover --url http://my-alb.example/ --observe --expect-instance i-0abc --secs 5m")]
-struct Failover {
+pub(super) struct Failover {
     /// What clients ask the load balancer for; answered with 2xx or 3xx while all is well
     #[arg(long, value_name = "URL")]
     url: String,
@@ -155,21 +141,8 @@ struct CheckArgs {
     checks: Option<Via>,
 }
 
-impl Args {
-    /// Runs the verb to its end.
-    ///
-    /// # Errors
-    /// Exit 2 for wrong usage, 3 where nothing can be measured, 4 where something is wrong already.
-    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
-        match self.what {
-            Kind::Failover(args) => args.run(common),
-            Kind::Scale(args) => args.run(common),
-        }
-    }
-}
-
 impl Failover {
-    fn run(self, common: &Common) -> Result<Exit, Failure> {
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         // Before anything starts: a signal from now on ends the fault and the drill, and there is a report.
         let signals = Signals::block().context("cannot wait for signals")?;
         let settings = Settings::load(common, Vec::new())?;
@@ -283,10 +256,11 @@ impl Failover {
         let planned = predict(&check, &failing);
         let mut view = View::new(&facts, &planned);
         view.start(out);
-        let bounds = |marks: &crate::drill::phase::Marks, others: Option<bool>| -> Option<Prediction> {
-            let failing = Failing { others: others.unwrap_or(true), ..failing };
-            report::prediction(&check, &failing, marks, self.observe)
-        };
+        let bounds =
+            |marks: &crate::drill::schedule::phase::Marks, others: Option<bool>| -> Option<Prediction> {
+                let failing = Failing { others: others.unwrap_or(true), ..failing };
+                report::prediction(&check, &failing, marks, self.observe)
+            };
         let ran = run(drill, client, &signals, &bounds, &mut |event| view.show(out, &event)).await;
         view.clear();
         let mut ran = ran.map_err(refused)?;

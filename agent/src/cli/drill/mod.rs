@@ -1,0 +1,36 @@
+//! `agent drill`: what clients lose when this target fails, and how the group grows under load.
+
+mod ends;
+mod failover;
+mod live;
+mod scale;
+mod scale_view;
+mod view;
+
+use super::{Common, Exit, Failure};
+
+/// Measure through the load balancer what a failure costs, and what it should
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: Kind,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Kind {
+    Failover(Box<failover::Failover>),
+    Scale(scale::Scale),
+}
+
+impl Args {
+    /// Runs the verb to its end.
+    ///
+    /// # Errors
+    /// Exit 2 for wrong usage, 3 where nothing can be measured, 4 where something is wrong already.
+    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+        match self.what {
+            Kind::Failover(args) => args.run(common),
+            Kind::Scale(args) => args.run(common),
+        }
+    }
+}
