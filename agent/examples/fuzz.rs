@@ -9,8 +9,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use asg_agent::probes::format::{COMBINED, Format, Line, MAIN, RECOMMENDED};
-use asg_agent::probes::scan::Scanner;
+use asg_agent::access_log::format::{COMBINED, Format, Line, MAIN, RECOMMENDED};
+use asg_agent::access_log::scan::Scanner;
 use asg_agent::stress::curve::Curve;
 
 const JSON: &str = r#"escape=json '{"t":"$time_iso8601","ms":$msec,"a":"$remote_addr","q":"$request","s":$status,"u":"$http_user_agent","x":"$http_x_forwarded_for"}'"#;

@@ -10,13 +10,13 @@ use super::exit::OrExit;
 use super::output::Output;
 use super::probes_view::{View, held as view_held};
 use super::{Common, Exit, Failure, Settings};
+use crate::access_log::locate::{LocateError, Located};
+use crate::cadence::verdict::{Answer, Reason, Verdict};
 use crate::config::{Asked, parse_duration};
+use crate::logtail::wait::Waiter;
+use crate::logtail::{Start, Tail};
 use crate::nginx::conf::Held;
 use crate::probes::follow::{Follow, now_ms, recently};
-use crate::probes::locate::{LocateError, Located, locate};
-use crate::probes::tail::wait::Waiter;
-use crate::probes::tail::{Start, Tail};
-use crate::probes::verdict::{Answer, Reason, Verdict};
 use crate::sys::sigwait::Signals;
 
 /// Without --for or --follow: a verdict is waited for this many intervals.
@@ -87,7 +87,7 @@ impl Args {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let Settings { probes: settings, nginx, .. } = Settings::load(common, self.asked())?;
         let signals = Signals::block().context("cannot wait for signals")?;
-        let located = locate(&settings, nginx.conf.as_deref()).map_err(|e| {
+        let located = settings.locate(nginx.conf.as_deref()).map_err(|e| {
             let exit = if matches!(e, LocateError::Format(_)) { Exit::Usage } else { Exit::CannotTell };
             Failure::new(exit, e)
         })?;

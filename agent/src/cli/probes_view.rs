@@ -8,12 +8,12 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::output::Output;
+use crate::access_log::scan::Found;
+use crate::cadence::verdict::{Answer, Reason, Verdict};
+use crate::cadence::{Law, NodeReport, NodeState};
 use crate::config::Span;
 use crate::nginx::conf::Held;
-use crate::probes::cadence::{Law, NodeReport, NodeState};
 use crate::probes::follow::Follow;
-use crate::probes::scan::Found;
-use crate::probes::verdict::{Answer, Reason, Verdict};
 use crate::sys::clock::rfc3339;
 
 /// As much of a path as a line has room for.

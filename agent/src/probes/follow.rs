@@ -4,13 +4,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::cadence::{Beat, Cadence};
-use super::locate::Located;
-use super::order::Order;
-use super::scan::{Arrival, Found, Scanner, Traffic};
-use super::tail::{Event, Gap, Start, Tail, TailError};
-use super::verdict::{Verdict, judge};
-use super::{Expect, Settings, recent};
+use super::{Expect, Settings};
+use crate::access_log::locate::Located;
+use crate::access_log::recent;
+use crate::access_log::scan::{Arrival, Found, Scanner, Traffic};
+use crate::cadence::order::Order;
+use crate::cadence::verdict::{Verdict, judge};
+use crate::cadence::{Beat, Cadence};
+use crate::logtail::{Event, Gap, Start, Tail, TailError};
 use crate::nginx::conf::Held;
 
 /// Lines found by a look within this time of the one before were written in between: we know when they arrived.

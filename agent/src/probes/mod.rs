@@ -1,29 +1,19 @@
-//! The load balancer's probes, found in nginx's access log, and whether they come in their rhythm.
+//! The load balancer's probes, found in nginx's access log, and whether they come in their rhythm: what ties the tail
+//! of a log ([`crate::logtail`]), its lines ([`crate::access_log`]) and their rhythm ([`crate::cadence`]) together.
 //!
-//! - [`locate`]: which log, in which format. [`format`]: a `log_format` compiled, a line read by it.
-//! - [`tail`]: every line once, whatever happens to the log. [`recent`]: where the last few minutes begin.
-//! - [`scan`]: blocks of lines become probes and a measure of the other traffic.
-//! - [`cadence`]: rhythms of nodes and their streams; [`verdict`]: confirmed or not, and why. Both pure.
-//! - `order`: probes that nginx held back, put in order.
-//! - [`follow`]: tail, scanner and rhythm together. [`watcher`]: all of it in a thread, for the daemon.
+//! - [`follow`]: a log and its probes, read and judged. [`watcher`]: the same in a thread, for the daemon.
 
-pub mod cadence;
 pub mod follow;
-pub mod format;
-pub mod locate;
-mod order;
-pub mod recent;
-pub mod scan;
-pub mod tail;
-pub mod verdict;
 pub mod watcher;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::access_log::format::Format;
+use crate::access_log::locate::{LocateError, Located, locate};
 use crate::config::{Invalid, Span, parse_duration};
 
 /// `[probes]`: which probes are expected, and where they are logged.
@@ -64,6 +54,14 @@ fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Err
 }
 
 impl Settings {
+    /// Finds the log to read; `conf` is nginx's main configuration file, where it isn't in a usual place.
+    ///
+    /// # Errors
+    /// When none is named and none exists, or its format can't be used.
+    pub fn locate(&self, conf: Option<&Path>) -> Result<Located, LocateError> {
+        locate(self.log.as_deref(), self.format.as_deref(), conf)
+    }
+
     /// # Errors
     /// The first setting that makes no sense.
     pub fn validate(&self) -> Result<(), Invalid> {
@@ -75,7 +73,7 @@ impl Settings {
             return Err(Invalid::new("probes.tolerance", "more than half the interval confirms anything"));
         }
         if let Some(text) = self.format.as_ref().filter(|f| f.contains('$')) {
-            format::Format::compile(text).map_err(|e| Invalid::new("probes.format", e.to_string()))?;
+            Format::compile(text).map_err(|e| Invalid::new("probes.format", e.to_string()))?;
         }
         Ok(())
     }

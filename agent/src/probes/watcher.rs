@@ -15,12 +15,12 @@ use tokio::sync::watch;
 pub use direct::Direct;
 
 use super::Settings;
-use super::cadence::NodeReport;
 use super::follow::{Follow, now_ms, recently};
-use super::locate::{Located, locate};
-use super::tail::wait::{POLL, Waiter};
-use super::tail::{Checkpoint, Gap, Tail};
-use super::verdict::Reason;
+use crate::access_log::locate::Located;
+use crate::cadence::NodeReport;
+use crate::cadence::verdict::Reason;
+use crate::logtail::wait::{POLL, Waiter};
+use crate::logtail::{Checkpoint, Gap, Tail};
 use crate::nginx::conf::Held;
 use direct::{Seen, Wake};
 
@@ -196,12 +196,12 @@ impl Eye {
 
     /// Looks for a log; what was counted without one goes on being counted.
     fn search(&mut self) {
-        let located = match locate(&self.settings, self.conf.as_deref()) {
+        let located = match self.settings.locate(self.conf.as_deref()) {
             Ok(located) => located,
             Err(e) => {
                 self.trouble = Some(e.to_string());
                 let nowhere = Located { path: PathBuf::new(), formats: Vec::new(), held: Held::No };
-                let tail = || Tail::new(Path::new(""), super::tail::Start::Now);
+                let tail = || Tail::new(Path::new(""), crate::logtail::Start::Now);
                 self.follow.get_or_insert_with(|| Follow::new(tail(), &nowhere, &self.settings));
                 return;
             }

@@ -10,11 +10,11 @@ use super::latency::{self, PhaseReport};
 use super::predict::{Check, Failure, Prediction, Range, predict};
 use super::verdict::{Evidence, Verdict};
 use super::window::{self, InstanceReport, NodeReport, Window, ms};
+use crate::cadence;
 use crate::drill::client::sample::{Book, Sample};
 use crate::drill::schedule::pace::Lateness;
 use crate::drill::schedule::phase::Marks;
 use crate::fault::Mode;
-use crate::probes::cadence;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

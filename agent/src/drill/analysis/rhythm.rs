@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::probes::cadence::{NodeReport, NodeState};
+use crate::access_log::locate::LocateError;
+use crate::cadence::{NodeReport, NodeState};
+use crate::logtail::Tail;
 use crate::probes::follow::{Follow, now_ms, recently};
-use crate::probes::locate::{LocateError, locate};
-use crate::probes::tail::Tail;
 use crate::probes::{Expect, Settings};
 
 /// A reader of this target's log.
@@ -21,7 +21,7 @@ impl Rhythm {
     pub fn find(settings: &Settings, conf: Option<&Path>) -> Result<Self, LocateError> {
         // What is configured is a wish; here it is measured.
         let settings = Settings { expect: Expect::Auto, ..settings.clone() };
-        let located = locate(&settings, conf)?;
+        let located = settings.locate(conf)?;
         let mut rhythm = Self(Follow::new(Tail::new(&located.path, recently(&located)), &located, &settings));
         rhythm.look();
         Ok(rhythm)

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::cadence::{Cadence, NodeReport, NodeState};
-use super::scan::Traffic;
+use super::{Cadence, NodeReport, NodeState};
+use crate::access_log::scan::Traffic;
 
 /// Why the verdict is what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -157,7 +157,7 @@ fn reason(cadence: &Cadence, nodes: &[NodeReport], traffic: &Traffic, now_ms: i6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probes::cadence::Beat;
+    use crate::cadence::Beat;
 
     fn cadence(probes: i64) -> Cadence {
         let mut cadence = Cadence::new(Some(5000), None);

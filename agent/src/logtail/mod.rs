@@ -39,7 +39,7 @@ pub enum Start {
     Beginning,
     /// The line that is being written.
     Now,
-    /// Where this function says; see [`super::recent`].
+    /// Where this function says.
     At(Find),
 }
 

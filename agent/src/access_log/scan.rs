@@ -210,7 +210,7 @@ fn is_private(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probes::format::{COMBINED, RECOMMENDED};
+    use crate::access_log::format::{COMBINED, RECOMMENDED};
 
     fn scan(format: &str, nodes: &[&str], text: &[u8]) -> (Vec<String>, Traffic) {
         let nodes = nodes.iter().map(|n| n.parse().unwrap()).collect();

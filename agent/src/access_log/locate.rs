@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Settings;
 use super::format::{COMBINED, Format, FormatError, MAIN, RECOMMENDED};
 use crate::nginx::conf::{AccessLog, Conf, Held};
 
@@ -51,11 +50,11 @@ pub enum LocateError {
     },
 }
 
-/// Finds the log and its format; `conf` is nginx's main configuration file, where it isn't in a usual place.
+/// Finds the log and its format, where they aren't given; `conf` is nginx's main configuration file, where it isn't in a usual place.
 ///
 /// # Errors
 /// When none is named and none exists, or its format can't be used.
-pub fn locate(settings: &Settings, conf: Option<&Path>) -> Result<Located, LocateError> {
+pub fn locate(log: Option<&Path>, format: Option<&str>, conf: Option<&Path>) -> Result<Located, LocateError> {
     // A configuration that can't be read or understood only means that we know less.
     let conf = conf.map_or_else(Conf::load_usual, |path| Conf::load(path, None).map(Some)).ok().flatten();
     let logs = conf.as_ref().map(Conf::access_logs).unwrap_or_default();
@@ -65,7 +64,7 @@ pub fn locate(settings: &Settings, conf: Option<&Path>) -> Result<Located, Locat
         let places = configured.chain(USUAL_LOGS.iter().map(PathBuf::from));
         places.clone().find(is_file).or_else(|| places.clone().find(|path| path.exists()))
     };
-    let path = settings.log.clone().or_else(usual).ok_or(LocateError::NoLog)?;
+    let path = log.map(Path::to_owned).or_else(usual).ok_or(LocateError::NoLog)?;
     let same = |other: &Path| {
         other == path
             || std::fs::canonicalize(&path).is_ok_and(|p| std::fs::canonicalize(other).is_ok_and(|o| o == p))
@@ -76,7 +75,7 @@ pub fn locate(settings: &Settings, conf: Option<&Path>) -> Result<Located, Locat
         return Err(LocateError::Compressed(path));
     }
     let held = configured.map_or(Held::No, |log| log.held);
-    let formats = formats(settings.format.as_deref(), &path, configured, conf.as_ref())?;
+    let formats = formats(format, &path, configured, conf.as_ref())?;
     Ok(Located { path, formats, held })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::cadence::Beat;
+use super::Beat;
 use crate::nginx::conf::Held;
 
 /// Far more than come while a buffer fills.
@@ -14,7 +14,7 @@ const RESOLUTION_MS: i64 = 1000;
 
 /// Beats in the order of their times, as far as that can be known.
 #[derive(Debug, Clone)]
-pub(super) struct Order {
+pub struct Order {
     held: Held,
     waiting: BTreeMap<(i64, u64), Beat>,
     count: u64,
@@ -22,17 +22,17 @@ pub(super) struct Order {
 
 impl Order {
     /// For a log that is `held` back.
-    pub(super) fn new(held: Held) -> Self {
+    pub fn new(held: Held) -> Self {
         Self { held, waiting: BTreeMap::new(), count: 0 }
     }
 
     /// How lines are held back.
-    pub(super) fn held(&self) -> Held {
+    pub fn held(&self) -> Held {
         self.held
     }
 
     /// Takes a beat; returns those before which none can come any more.
-    pub(super) fn push(&mut self, beat: Beat) -> Vec<Beat> {
+    pub fn push(&mut self, beat: Beat) -> Vec<Beat> {
         self.count += 1;
         self.waiting.insert((beat.at_ms, self.count), beat);
         let newest = self.waiting.last_key_value().map_or(i64::MIN, |((at_ms, _), _)| *at_ms);
@@ -45,14 +45,14 @@ impl Order {
 
     /// The same by `now_ms`, a time at which the log was read to its end or a stamp in it: what was written until then
     /// is there, but for what may still be held back.
-    pub(super) fn ripe(&mut self, now_ms: i64) -> Vec<Beat> {
+    pub fn ripe(&mut self, now_ms: i64) -> Vec<Beat> {
         let Some(whole_to) = self.whole_to(now_ms) else { return Vec::new() };
         let later = self.waiting.split_off(&(whole_to, 0));
         std::mem::replace(&mut self.waiting, later).into_values().collect()
     }
 
     /// Up to when the log is whole at `now_ms`; `None` where nobody knows how long lines are held back.
-    pub(super) fn whole_to(&self, now_ms: i64) -> Option<i64> {
+    pub fn whole_to(&self, now_ms: i64) -> Option<i64> {
         match self.held {
             Held::No => Some(i64::MAX),
             Held::Until(flush) => Some(now_ms - millis(flush) - RESOLUTION_MS),
@@ -61,7 +61,7 @@ impl Order {
     }
 
     /// All that wait, in order.
-    pub(super) fn drain(&mut self) -> Vec<Beat> {
+    pub fn drain(&mut self) -> Vec<Beat> {
         std::mem::take(&mut self.waiting).into_values().collect()
     }
 }
@@ -73,7 +73,7 @@ fn millis(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probes::cadence::Cadence;
+    use crate::cadence::Cadence;
 
     fn beat(at_s: i64) -> Beat {
         let node = "10.0.0.1".parse().unwrap();

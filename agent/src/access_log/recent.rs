@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_log_that_was_just_rotated_begins_in_the_generation_before() {
-        use crate::probes::tail::{Event, Start, Tail};
+        use crate::logtail::{Event, Start, Tail};
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
         std::fs::write(dir.path().join("access.log.1"), "1\n2\n3\n").unwrap();

@@ -3,8 +3,10 @@
 
 mod auto;
 mod node;
+pub mod order;
 mod spread;
 mod stream;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
