@@ -72,11 +72,37 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 /// Tells a failure and gives the exit code.
 pub(super) fn code(result: Result<Exit, Failure>, json: bool) -> ExitCode {
     let exit = result.unwrap_or_else(|Failure { exit, error }| {
-        let message = format!("{error:#}");
+        let message = told_once(&error);
         let mut out = Output::new(json);
         out.event(&serde_json::json!({"event": "error", "exit": exit.number(), "message": message}));
         out.note(&format!("agent: {message}"));
         exit
     });
     ExitCode::from(exit.number())
+}
+
+/// An error and its causes in one line. A cause that the text before it tells already isn't told again.
+fn told_once(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error =
+            anyhow::anyhow!("No such file").context("cannot read /x: No such file").context("no settings");
+        assert_eq!(told_once(&error), "no settings: cannot read /x: No such file");
+    }
 }

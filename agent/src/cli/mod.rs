@@ -17,6 +17,7 @@ mod stress_view;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 pub use exit::{Exit, Failure};
@@ -24,7 +25,7 @@ pub use settings::Settings;
 
 /// Health, load and failure for the instances of an Auto Scaling group.
 #[derive(Debug, Parser)]
-#[command(name = "agent", version, max_term_width = 100)]
+#[command(name = "agent", version, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -75,6 +76,24 @@ pub fn run(cli: Cli) -> ExitCode {
     exit::code(result, common.json)
 }
 
+/// Tells what is wrong with a command line, or the help or the version that it asks for; exit code 2, or 0.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !json {
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    exit::code(Err(Failure::new(Exit::Usage, anyhow::anyhow!(usage_line(error)))), true)
+}
+
+/// What clap says, in one line: without the usage, with what it suggests.
+fn usage_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let told: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
+    told.join("; ").trim_start_matches("error: ").to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +102,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_flag_is_one_line_with_what_was_meant() {
+        let error = Cli::try_parse_from(["agent", "stress", "--sec", "3"]).unwrap_err();
+        let line = usage_line(&error);
+        assert!(line.starts_with("unexpected argument '--sec' found") && line.contains("--secs"), "{line}");
+        assert!(!line.contains('\n'), "{line}");
     }
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use tracing::level_filters::LevelFilter;
 
 use super::exit::OrExit;
+use super::settings::log_level;
 use super::{Common, Exit, Failure, Settings};
-use crate::config::Asked;
+use crate::config::{Asked, parse_address};
 use crate::serve;
 
 /// Answer the load balancer's health checks, truthfully and never late
@@ -16,10 +17,10 @@ use crate::serve;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where /health is answered [default: 0.0.0.0:8080]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// Where /status and /metrics are answered; loopback only [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     admin: Option<SocketAddr>,
     /// What to ask nginx for [default: what its configuration listens on, else http://127.0.0.1/]
     #[arg(long, value_name = "URL", group = "nginx")]
@@ -53,7 +54,7 @@ impl Args {
     /// Exit 2 on wrong settings and where an address can't be had.
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, self.asked())?;
-        log_to_stderr();
+        log_to_stderr(log_level()?);
         let ended_by = serve::run(serve::Inputs {
             serve: settings.serve,
             health: settings.health,
@@ -68,11 +69,9 @@ impl Args {
     }
 }
 
-/// Logs go to stderr, at `info` or the level that `AGENT_LOG` names (error, warn, info, debug, trace, off); without times under systemd, which has its own.
-fn log_to_stderr() {
+/// Logs go to stderr; without times under systemd, which has its own.
+fn log_to_stderr(level: LevelFilter) {
     use std::io::IsTerminal;
-    let asked = std::env::var("AGENT_LOG").ok().and_then(|level| level.parse().ok());
-    let level: LevelFilter = asked.unwrap_or(LevelFilter::INFO);
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);

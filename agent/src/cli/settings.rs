@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
 
 use crate::cli::{Common, Exit, Failure, exit::OrExit};
 use crate::config::{self, Asked, FileChoice, Invalid, Validate};
@@ -39,10 +40,24 @@ impl Settings {
             Some(path) => FileChoice::Named(path.clone()),
             None => FileChoice::IfThere(PathBuf::from(USUAL_FILE)),
         };
-        let mut asked: Vec<Asked> = Asked::environment(std::env::vars(), &SECTIONS).collect();
+        let mut asked: Vec<Asked> = config::from_environment(std::env::vars_os(), &SECTIONS).collect();
         asked.extend(flags);
         config::load(&file, &asked).or_exit(Exit::Usage)
     }
+}
+
+/// The level of the log on stderr, from `AGENT_LOG`: off, error, warn, info, debug or trace; without it info.
+///
+/// # Errors
+/// Exit 2 on any other word.
+pub(super) fn log_level() -> Result<LevelFilter, Failure> {
+    let Some(text) = std::env::var_os("AGENT_LOG").filter(|text| !text.is_empty()) else {
+        return Ok(LevelFilter::INFO);
+    };
+    let text = text.to_string_lossy();
+    let wrong = || anyhow::anyhow!("AGENT_LOG: \"{text}\" is none of off, error, warn, info, debug, trace");
+    let known = text.parse().ok().filter(|_| text.parse::<u8>().is_err());
+    known.ok_or_else(wrong).or_exit(Exit::Usage)
 }
 
 impl Validate for Settings {

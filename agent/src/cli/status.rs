@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::exit::OrExit;
 use super::output::Output;
 use super::{Common, Exit, Failure, Settings};
-use crate::config::Asked;
+use crate::config::{Asked, parse_address};
 
 /// How long the daemon may take.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The daemon's admin address [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     admin: Option<SocketAddr>,
 }
 

@@ -1,13 +1,15 @@
 //! Loading: the file, the environment and the flags become one table, in that order; a later one wins. Every error
 //! names the place where the wrong value stands.
 
-use std::fmt;
 use std::io;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+
+use super::environment::readings;
+use super::place::Text;
+use super::words::in_plain_words;
 
 /// Where the file comes from.
 #[derive(Debug, Clone)]
@@ -25,41 +27,44 @@ pub struct Asked {
     pub place: String,
     /// The setting, as `section.key`.
     pub key: String,
-    /// The value, in the file's types.
-    pub value: Value,
+    /// What it may stand for, in the file's types; the first that fits the setting counts.
+    values: Vec<Value>,
 }
 
 impl Asked {
     /// A flag that sets `key`.
     pub fn flag(place: &str, key: &str, value: impl Into<Value>) -> Self {
-        Self { place: place.to_owned(), key: key.to_owned(), value: value.into() }
+        Self { place: place.to_owned(), key: key.to_owned(), values: vec![value.into()] }
     }
 
-    /// The settings among the variables of an environment: `AGENT_SECTION_KEY` for each known section. Other
-    /// variables that start with `AGENT_` belong to others and are left alone.
-    pub fn environment(
-        variables: impl Iterator<Item = (String, String)>,
-        sections: &[&str],
-    ) -> impl Iterator<Item = Self> {
-        variables.filter_map(|(name, text)| {
-            let lower = name.strip_prefix("AGENT_")?.to_ascii_lowercase();
-            let (section, key) = lower.split_once('_')?;
-            sections.contains(&section).then(|| Self {
-                key: format!("{section}.{key}"),
-                value: scalar(&text),
-                place: name,
-            })
-        })
+    /// A text whose type is the setting's to say: a number, a word, or a list with commas.
+    pub fn text(place: &str, key: &str, text: &str) -> Self {
+        Self { place: place.to_owned(), key: key.to_owned(), values: readings(text) }
     }
-}
 
-/// The value a variable's text stands for: a boolean or a number where it looks like one, else a string.
-fn scalar(text: &str) -> Value {
-    text.parse::<bool>()
-        .map(Value::Boolean)
-        .or_else(|_| text.parse().map(Value::Integer))
-        .or_else(|_| text.parse().map(Value::Float))
-        .unwrap_or_else(|_| Value::String(text.to_owned()))
+    /// Puts the value into `table`.
+    ///
+    /// # Errors
+    /// When the setting can't have it: what serde says of the reading that comes closest.
+    fn apply<T: DeserializeOwned>(&self, table: &mut Table) -> Result<(), String> {
+        let mut closest = String::new();
+        for value in &self.values {
+            let mut with = table.clone();
+            set(&mut with, &self.key, value.clone());
+            match T::deserialize(with.clone()) {
+                Ok(_) => {
+                    *table = with;
+                    return Ok(());
+                }
+                // Of a list and its parts, the list that was wanted says what is wrong.
+                Err(e) if closest.is_empty() || closest.contains("expected a sequence") => {
+                    closest = e.message().to_owned();
+                }
+                Err(_) => {}
+            }
+        }
+        Err(closest)
+    }
 }
 
 /// A value that is of the right type and yet makes no sense.
@@ -89,7 +94,7 @@ pub trait Validate {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -97,7 +102,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// A value is wrong: unknown, of the wrong type, or senseless.
-    #[error("{place}: {key}: {message}")]
+    #[error("{place}: {}{message}", if key.is_empty() { String::new() } else { format!("{key}: ") })]
     Value {
         /// `FILE:LINE`, the variable, the flag, or `default`.
         place: String,
@@ -115,19 +120,19 @@ pub enum ConfigError {
 pub fn load<T: DeserializeOwned + Validate>(file: &FileChoice, asked: &[Asked]) -> Result<T, ConfigError> {
     let file = read(file)?;
     let mut table = match &file {
-        Some(text) => text.parse::<T>()?,
+        Some(text) => parse::<T>(text)?,
         None => Table::new(),
     };
     for one in asked {
-        set(&mut table, &one.key, one.value.clone());
-        if let Err(e) = T::deserialize(table.clone()) {
-            let (place, key) = (one.place.clone(), one.key.clone());
-            return Err(ConfigError::Value { place, key, message: one_line(e.message()) });
-        }
+        one.apply::<T>(&mut table).map_err(|said| ConfigError::Value {
+            place: one.place.clone(),
+            key: one.key.clone(),
+            message: in_plain_words(&said),
+        })?;
     }
     let refuse = |place: String, key: String, message| ConfigError::Value { place, key, message };
-    let value =
-        T::deserialize(table).map_err(|e| refuse("default".into(), String::new(), one_line(e.message())))?;
+    let value = T::deserialize(table)
+        .map_err(|e| refuse("default".into(), String::new(), in_plain_words(e.message())))?;
     value.validate().map_err(|Invalid { key, message }| {
         let by_hand = asked.iter().rev().find(|one| one.key == key).map(|one| one.place.clone());
         let place = by_hand.or_else(|| file.as_ref()?.place_of(&key)).unwrap_or_else(|| "default".to_owned());
@@ -136,72 +141,30 @@ pub fn load<T: DeserializeOwned + Validate>(file: &FileChoice, asked: &[Asked]) 
     Ok(value)
 }
 
-/// The text of a file and its name.
-struct Text {
-    path: PathBuf,
-    text: String,
-}
-
 fn read(choice: &FileChoice) -> Result<Option<Text>, ConfigError> {
     let (path, must) = match choice {
         FileChoice::IfThere(path) => (path, false),
         FileChoice::Named(path) => (path, true),
     };
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Text { path: path.clone(), text })),
+        Ok(text) => Ok(Some(Text::new(path, text))),
         Err(e) if e.kind() == io::ErrorKind::NotFound && !must => Ok(None),
         Err(source) => Err(ConfigError::Read { path: path.clone(), source }),
     }
 }
 
-impl Text {
-    /// The table, after the whole of it was found to be well formed for `T`.
-    fn parse<T: DeserializeOwned>(&self) -> Result<Table, ConfigError> {
-        toml::from_str::<T>(&self.text).map_err(|e| self.error(&e))?;
-        self.text.parse::<Table>().map_err(|e| self.error(&e))
-    }
-
-    fn error(&self, error: &toml::de::Error) -> ConfigError {
-        let at = error.span().map_or(0, |span: Range<usize>| span.start.min(self.text.len()));
-        let before = self.text.get(..at).unwrap_or("");
-        let line = before.matches('\n').count();
+/// The table, after the whole of it was found to be well formed for `T`.
+fn parse<T: DeserializeOwned>(file: &Text) -> Result<Table, ConfigError> {
+    let wrong = |e: toml::de::Error| {
+        let at = e.span().map_or(0, |span| span.start.min(file.text.len()));
         ConfigError::Value {
-            place: at_line(&self.path, line),
-            key: self.key_at(line),
-            message: one_line(error.message()),
+            place: file.line(at),
+            key: file.key_at(at),
+            message: in_plain_words(e.message()),
         }
-    }
-
-    /// The setting on a line (counted from zero), as `section.key`.
-    fn key_at(&self, line: usize) -> String {
-        let mut section = "";
-        for (number, text) in self.text.lines().enumerate().take(line + 1) {
-            let text = text.trim();
-            if let Some(name) = text.strip_prefix('[').and_then(|t| t.split(']').next()) {
-                section = name.trim();
-                if number == line {
-                    return format!("[{section}]");
-                }
-            } else if number == line {
-                let key = text.split('=').next().unwrap_or(text).trim();
-                return if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-            }
-        }
-        section.to_owned()
-    }
-
-    fn place_of(&self, key: &str) -> Option<String> {
-        let line = (0..self.text.lines().count()).find(|line| self.key_at(*line) == key)?;
-        Some(at_line(&self.path, line))
-    }
-}
-
-fn at_line(path: &Path, line: usize) -> String {
-    format!("{}:{}", path.display(), line + 1)
-}
-
-fn one_line(message: impl fmt::Display) -> String {
-    message.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    toml::from_str::<T>(&file.text).map_err(wrong)?;
+    file.text.parse::<Table>().map_err(wrong)
 }
 
 fn set(table: &mut Table, key: &str, value: Value) {
@@ -216,7 +179,7 @@ fn set(table: &mut Table, key: &str, value: Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Span;
+    use super::super::{Span, from_environment};
     use super::*;
     use serde::Deserialize;
 
@@ -231,11 +194,20 @@ mod tests {
     struct Health {
         interval: Span,
         fall: u32,
+        name: String,
+        marks: Vec<String>,
+        ports: Vec<u16>,
     }
 
     impl Default for Health {
         fn default() -> Self {
-            Self { interval: Span::millis(1000), fall: 2 }
+            Self {
+                interval: Span::millis(1000),
+                fall: 2,
+                name: String::new(),
+                marks: vec!["x".into()],
+                ports: vec![],
+            }
         }
     }
 
@@ -248,6 +220,11 @@ mod tests {
         }
     }
 
+    fn environment(variables: &[(&str, &str)]) -> Vec<Asked> {
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        from_environment(variables, &["health"]).collect()
+    }
+
     fn load_text(text: &str, asked: &[Asked]) -> Result<All, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.toml");
@@ -258,8 +235,7 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
-        let env = [("AGENT_HEALTH_FALL".to_owned(), "4".to_owned()), ("AGENT_NAME".into(), "jenkins".into())];
-        let mut asked: Vec<Asked> = Asked::environment(env.into_iter(), &["health"]).collect();
+        let mut asked = environment(&[("AGENT_HEALTH_FALL", "4"), ("AGENT_NAME", "jenkins")]);
         let text = "[health]\nfall = 3\ninterval = \"500ms\"\n";
         assert_eq!(load_text(text, &[]).unwrap().health.fall, 3);
         assert_eq!(load_text(text, &asked).unwrap().health.fall, 4);
@@ -271,7 +247,7 @@ mod tests {
     #[test]
     fn an_error_names_the_file_the_line_and_the_key() {
         let unknown = load_text("# hello\n[health]\nfal = 3\n", &[]).unwrap_err();
-        assert!(unknown.starts_with("agent.toml:3: health.fal: unknown field `fal`"), "{unknown}");
+        assert!(unknown.starts_with("agent.toml:3: health.fal: unknown setting `fal`"), "{unknown}");
         let wrong = load_text("[health]\nfall = 3\ninterval = \"soon\"\n", &[]).unwrap_err();
         assert!(wrong.starts_with("agent.toml:3: health.interval: \"soon\" is no duration"), "{wrong}");
         let senseless = load_text("[health]\nfall = 0\n", &[]).unwrap_err();
@@ -279,15 +255,49 @@ mod tests {
         let broken = load_text("[health\n", &[]).unwrap_err();
         assert!(broken.starts_with("agent.toml:1: "), "{broken}");
         let section = load_text("[helth]\nfall = 1\n", &[]).unwrap_err();
-        assert!(section.starts_with("agent.toml:1: [helth]: unknown field"), "{section}");
+        assert!(section.starts_with("agent.toml:1: helth: unknown setting"), "{section}");
+    }
+
+    #[test]
+    fn every_type_of_setting_can_come_from_the_environment() {
+        let load = |name, value| load_text("", &environment(&[(name, value)]));
+        assert_eq!(
+            load("AGENT_HEALTH_MARKS", "spot, lifecycle").unwrap().health.marks,
+            ["spot", "lifecycle"]
+        );
+        assert_eq!(load("AGENT_HEALTH_MARKS", "spot").unwrap().health.marks, ["spot"]);
+        assert!(load("AGENT_HEALTH_MARKS", "").unwrap().health.marks.is_empty());
+        assert_eq!(load("AGENT_HEALTH_PORTS", "80,443").unwrap().health.ports, [80, 443]);
+        assert_eq!(load("AGENT_HEALTH_NAME", "17").unwrap().health.name, "17");
+        assert_eq!(load("AGENT_HEALTH_NAME", "a,b").unwrap().health.name, "a,b");
+        assert_eq!(load("AGENT_HEALTH_INTERVAL", "3").unwrap().health.interval, Span::millis(3000));
+        let wrong = load("AGENT_HEALTH_PORTS", "80,x").unwrap_err();
+        assert!(wrong.contains("health.ports: \"x\" is not a whole number from 0 to 65535"), "{wrong}");
+        let unknown = load("AGENT_HEALTH_COLOUR", "red").unwrap_err();
+        assert!(unknown.contains("AGENT_HEALTH_COLOUR: health.colour: unknown setting"), "{unknown}");
+    }
+
+    #[test]
+    fn an_environment_that_is_not_utf_8_ends_nothing() {
+        use std::ffi::OsString;
+        use std::os::unix::ffi::OsStringExt;
+        let bad = || OsString::from_vec(vec![0xff]);
+        let mut name = OsString::from("AGENT_HEALTH_");
+        name.push(bad());
+        let foreign = [("X".into(), bad()), (bad(), "y".into()), (name, "y".into())];
+        assert_eq!(from_environment(foreign.into_iter(), &["health"]).count(), 0);
+        let ours = [("AGENT_HEALTH_FALL".into(), bad())];
+        let asked: Vec<Asked> = from_environment(ours.into_iter(), &["health"]).collect();
+        assert!(load_text("", &asked).unwrap_err().contains("is not a whole number"));
     }
 
     #[test]
     fn an_error_names_the_variable_or_the_flag() {
-        let env = [("AGENT_HEALTH_FALL".to_owned(), "many".to_owned())];
-        let asked: Vec<Asked> = Asked::environment(env.into_iter(), &["health"]).collect();
-        let message = load_text("", &asked).unwrap_err();
-        assert!(message.starts_with("AGENT_HEALTH_FALL: health.fall: invalid type"), "{message}");
+        let message = load_text("", &environment(&[("AGENT_HEALTH_FALL", "many")])).unwrap_err();
+        assert!(
+            message.starts_with("AGENT_HEALTH_FALL: health.fall: \"many\" is not a whole number"),
+            "{message}"
+        );
         let message = load_text("", &[Asked::flag("--fall", "health.fall", 0)]).unwrap_err();
         assert_eq!(message, "--fall: health.fall: must be at least 1");
     }
@@ -297,6 +307,6 @@ mod tests {
         let path = PathBuf::from("/nonexistent/agent.toml");
         assert!(load::<All>(&FileChoice::IfThere(path.clone()), &[]).is_ok());
         let message = load::<All>(&FileChoice::Named(path), &[]).unwrap_err().to_string();
-        assert!(message.starts_with("cannot read /nonexistent/agent.toml: No such file"), "{message}");
+        assert_eq!(message, "cannot read /nonexistent/agent.toml");
     }
 }

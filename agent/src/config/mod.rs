@@ -1,10 +1,16 @@
 //! Settings in three steps: what the file says, what was asked for besides (`AGENT_*`, then flags), what is valid.
 //! Knows how to load and to say where a wrong value stands; each room declares its own section.
 
+mod address;
 mod duration;
+mod environment;
 mod load;
+mod place;
+mod words;
 
+pub use address::{address, parse_address};
 pub use duration::{Span, parse_duration, parse_span};
+pub use environment::from_environment;
 pub use load::{Asked, ConfigError, FileChoice, Invalid, Validate, load};
 
 use std::path::PathBuf;

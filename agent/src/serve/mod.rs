@@ -19,15 +19,17 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use crate::config::{Invalid, Span};
+use crate::config::{self, Invalid, Span};
 
 /// `[serve]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where `/health` is answered.
+    #[serde(deserialize_with = "config::address")]
     pub listen: SocketAddr,
     /// Where `/status` and `/metrics` are answered; loopback only.
+    #[serde(deserialize_with = "config::address")]
     pub admin: SocketAddr,
     /// How long serving goes on after SIGTERM, with 503, so that the load balancer takes the target out.
     pub drain: Span,

@@ -28,8 +28,8 @@ fn refused(place: &Place, toml: &str, args: &[&str]) -> (Option<i32>, String) {
 fn each_wrong_setting_has_its_message() {
     let place = Place::new().unwrap();
     for (toml, message) in [
-        ("[serv]\n", "agent.toml:1: [serv]: unknown field `serv`"),
-        ("[serve]\n\nlisen = \"1\"\n", "agent.toml:3: serve.lisen: unknown field `lisen`"),
+        ("[serv]\n", "agent.toml:1: serv: unknown setting `serv`"),
+        ("[serve]\n\nlisen = \"1\"\n", "agent.toml:3: serve.lisen: unknown setting `lisen`"),
         ("[serve]\ndrain = \"soon\"\n", "agent.toml:2: serve.drain: \"soon\" is no duration"),
         ("[serve]\nmax_connections = 1\n", "agent.toml:2: serve.max_connections: must be from 16 to 10000"),
         ("[health]\nfall = 0\n", "agent.toml:2: health.fall: must be from 1 to 100"),
@@ -41,13 +41,19 @@ fn each_wrong_setting_has_its_message() {
             "[nginx]\nurl = \"https://127.0.0.1/\"\n",
             "agent.toml:2: nginx.url: \"https://127.0.0.1/\" is not like http://",
         ),
-        ("[nginx]\ncheck = \"perhaps\"\n", "agent.toml:2: nginx.check: unknown variant `perhaps`"),
+        ("[nginx]\ncheck = \"perhaps\"\n", "agent.toml:2: nginx.check: unknown value `perhaps`"),
         (
             "[identity]\nendpoint = \"nowhere\"\n",
             "agent.toml:2: identity.endpoint: \"nowhere\" is no http:// address",
         ),
-        ("[identity]\ndrain_on = [\"rain\"]\n", "agent.toml:2: identity.drain_on: unknown variant `rain`"),
+        ("[identity]\ndrain_on = [\"rain\"]\n", "agent.toml:2: identity.drain_on: unknown value `rain`"),
         ("[serve\n", "agent.toml:1: "),
+        ("\u{feff}serve = { max_connections = 3 }\n", "agent.toml:1: serve.max_connections: must be from 16"),
+        ("[\"serve\"]\n\"max_connections\" = -1\n", "agent.toml:2: serve.max_connections: -1 is not a whole"),
+        (
+            "[serve]\nlisten = \":80\"\n",
+            "agent.toml:2: serve.listen: \":80\" is no address with a port: write",
+        ),
     ] {
         let (code, text) = refused(&place, toml, &[]);
         assert_eq!(code, Some(2), "{toml}: {text}");
@@ -75,7 +81,37 @@ fn a_file_that_was_named_must_be_there_and_a_variable_is_named_too() {
     assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read /nonexistent.toml: No such file"));
     let output = agent::command(&place, &["serve"]).env("AGENT_HEALTH_FALL", "x").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("AGENT_HEALTH_FALL: health.fall: invalid type"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("AGENT_HEALTH_FALL: health.fall: \"x\" is not a whole number")
+    );
+}
+
+#[test]
+fn a_level_of_the_log_that_is_none_is_refused_and_a_foreign_variable_is_not() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new().unwrap();
+    let output = agent::command(&place, &["serve"]).env("AGENT_LOG", "loud").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("AGENT_LOG: \"loud\" is none of off, error"), "{text}");
+    let admin = format!("--admin={}:8081", place.ip);
+    let mut status = agent::command(&place, &["status", &admin]);
+    assert_eq!(status.env("X", OsStr::from_bytes(b"\xff")).output().unwrap().status.code(), Some(3));
+}
+
+#[test]
+fn a_wrong_flag_is_told_in_json_where_json_is_asked_for() {
+    let place = Place::new().unwrap();
+    let output = agent::run(&place, &["stress", "--json", "--sec", "3"]).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = &agent::events(&output.stdout)[0];
+    assert_eq!((&error["event"], &error["exit"]), (&"error".into(), &2.into()), "{error}");
+    let alone = agent::run(&place, &[]).unwrap();
+    assert_eq!(alone.status.code(), Some(2));
+    let help = String::from_utf8_lossy(&alone.stderr);
+    assert!(help.contains("Usage: agent") && !help.contains("__keep"), "{help}");
 }
 
 #[test]
