@@ -94,9 +94,13 @@ fn formats(
         return Ok(vec![format.map_err(LocateError::Format)?]);
     }
     let mut formats = Vec::new();
-    if let Some(format) = configured.and_then(|log| named(&log.format)) {
-        let compiled = Format::new(&format.escape, &format.text);
-        formats.push(compiled.map_err(|reason| LocateError::LogFormat { path: path.to_owned(), reason })?);
+    for format in configured.iter().flat_map(|log| &log.formats).filter_map(|name| named(name)) {
+        match Format::new(&format.escape, &format.text) {
+            Ok(format) => formats.push(format),
+            // Lines of other formats in the same file are read all the same.
+            Err(_) if configured.is_some_and(|log| log.formats.len() > 1) => {}
+            Err(reason) => return Err(LocateError::LogFormat { path: path.to_owned(), reason }),
+        }
     }
     for text in [COMBINED, MAIN, RECOMMENDED] {
         formats.extend(Format::new("default", text).ok().filter(|format| !formats.contains(format)));

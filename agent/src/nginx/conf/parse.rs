@@ -1,13 +1,19 @@
-//! nginx's syntax: words, quotes, blocks, comments, includes
+//! Directives, blocks and includes
 //! (<https://nginx.org/en/docs/beginners_guide.html#conf_structure>, `ngx_conf_file.c`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::ConfError;
+use super::read::{Bounds, Budget, Spent, is_mask};
+use super::words::{Statement, Words};
+use super::{ConfError, Place};
 
-/// How deeply includes may be nested, and how much text all files together may have: far above what exists.
-const MAX_DEPTH: usize = 16;
-const MAX_BYTES: usize = 16 << 20;
+/// Blocks whose lines are values, not directives, of nothing that matters here; some have hundreds of thousands.
+const TABLES: [&str; 5] = ["map", "geo", "types", "split_clients", "charset_map"];
+
+/// Blocks that are nginx's own: what is wrong in them is wrong. In any other there may be another language.
+const BLOCKS: [&str; 10] =
+    ["http", "server", "location", "events", "stream", "mail", "upstream", "if", "limit_except", "match"];
 
 /// One directive, `name args…;` or `name args… { block }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +24,8 @@ pub struct Directive {
     pub args: Vec<String>,
     /// What stands in its braces; includes are already replaced by what they include.
     pub block: Option<Vec<Directive>>,
+    /// Where it stands.
+    pub place: Place,
 }
 
 impl Directive {
@@ -27,7 +35,7 @@ impl Directive {
     }
 
     /// Visits this directive and all below it, in order.
-    pub fn walk(&self, visit: &mut impl FnMut(&Self)) {
+    pub fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
         visit(self);
         for inner in self.block.iter().flatten() {
             inner.walk(visit);
@@ -36,206 +44,118 @@ impl Directive {
 }
 
 /// Parses a main file and all that it includes.
-pub(super) fn load(path: &Path) -> Result<Vec<Directive>, ConfError> {
+pub(super) fn load(path: &Path, bounds: &Bounds) -> Result<Vec<Directive>, ConfError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut budget = MAX_BYTES;
-    load_file(path, folder, 0, &mut budget).map_err(|e| match e {
-        ConfError::TooMuch { .. } => ConfError::TooMuch { path: path.to_owned() },
-        e => e,
-    })
+    load_file(path, None, folder, 0, &mut Budget::new(bounds))
 }
 
 fn load_file(
     path: &Path,
+    from: Option<&Place>,
     folder: &Path,
     depth: usize,
-    budget: &mut usize,
+    budget: &mut Budget,
 ) -> Result<Vec<Directive>, ConfError> {
-    let text = std::fs::read(path).map_err(|source| ConfError::Read { path: path.to_owned(), source })?;
-    *budget = budget
-        .checked_sub(text.len())
-        .filter(|_| depth <= MAX_DEPTH)
-        .ok_or_else(|| ConfError::TooMuch { path: path.to_owned() })?;
-    let text = String::from_utf8_lossy(&text);
-    let mut parser = Parser { words: Words::new(&text), path, folder, depth, budget };
-    parser.block(false)
+    let place = || from.cloned().unwrap_or_else(|| Place { file: path.into(), line: 1 });
+    let read = budget.read(path).map_err(|spent| too_much(place(), spent))?;
+    let text = read.map_err(|source| ConfError::Read {
+        path: path.to_owned(),
+        included: from.map(|place| format!(" (included at {place})")).unwrap_or_default(),
+        source,
+    })?;
+    Parser { words: Words::new(&text), file: path.into(), folder, depth, budget }.block(false, true)
+}
+
+fn too_much(place: Place, Spent(what): Spent) -> ConfError {
+    ConfError::TooMuch { place, what }
 }
 
 struct Parser<'a> {
     words: Words<'a>,
-    path: &'a Path,
+    file: Arc<Path>,
     folder: &'a Path,
     depth: usize,
-    budget: &'a mut usize,
+    budget: &'a mut Budget,
 }
 
 impl Parser<'_> {
-    /// Directives up to the closing brace, or to the end of the file.
-    fn block(&mut self, inside: bool) -> Result<Vec<Directive>, ConfError> {
+    /// Directives up to the closing brace, or to the end of the file; none are kept unless `keep`.
+    fn block(&mut self, inside: bool, keep: bool) -> Result<Vec<Directive>, ConfError> {
         let mut done = Vec::new();
-        let mut words: Vec<String> = Vec::new();
         loop {
-            match self.words.next().map_err(|message| self.wrong(message))? {
-                Token::Word(word) => words.push(word),
-                Token::Semicolon => self.simple(std::mem::take(&mut words), &mut done)?,
-                Token::Open => {
-                    let mut args = std::mem::take(&mut words).into_iter();
-                    let name = args.next().ok_or_else(|| self.wrong("a block without a name"))?;
-                    let block = if name.ends_with("_by_lua_block") {
-                        self.words.skip_block().map_err(|message| self.wrong(message))?;
-                        Vec::new()
-                    } else {
-                        self.nested()?
-                    };
-                    done.push(Directive { name, args: args.collect(), block: Some(block) });
+            let statement = self.words.next().map_err(|message| self.wrong(message))?;
+            let place = Place { file: Arc::clone(&self.file), line: self.words.begun };
+            let (mut words, opens) = match statement {
+                Statement::Simple(words) => (words.into_iter(), false),
+                Statement::Open(words) => (words.into_iter(), true),
+                Statement::Close if inside => return Ok(done),
+                Statement::Close => return Err(self.wrong("unexpected \"}\"")),
+                Statement::End if inside => return Err(self.wrong("unexpected end of file, expecting \"}\"")),
+                Statement::End => return Ok(done),
+            };
+            let name = words.next().unwrap_or_default();
+            let kept = if keep { words.len() + 1 } else { 0 };
+            self.budget.keep(kept).map_err(|spent| too_much(place.clone(), spent))?;
+            let args: Vec<String> = words.collect();
+            if opens {
+                let block = self.nested(&name, &place, keep)?;
+                if keep {
+                    done.push(Directive { name, args, block: Some(block), place });
                 }
-                Token::Close if inside && words.is_empty() => return Ok(done),
-                Token::End if !inside && words.is_empty() => return Ok(done),
-                Token::Close => return Err(self.wrong("unexpected \"}\"")),
-                Token::End => return Err(self.wrong("unexpected end of file, expecting \";\" or \"}\"")),
+            } else if let Some(mask) = args.first().filter(|_| keep && name == "include") {
+                self.include(mask, &place, &mut done)?;
+            } else if keep {
+                done.push(Directive { name, args, block: None, place });
             }
         }
     }
 
-    fn nested(&mut self) -> Result<Vec<Directive>, ConfError> {
+    /// What stands between the braces of the block `name`.
+    fn nested(&mut self, name: &str, place: &Place, keep: bool) -> Result<Vec<Directive>, ConfError> {
+        if name.ends_with("_by_lua_block") {
+            return self.words.skip_lua().map(|()| Vec::new()).map_err(|message| self.wrong(message));
+        }
         self.depth += 1;
-        if self.depth > 2 * MAX_DEPTH {
-            return Err(ConfError::TooMuch { path: self.path.to_owned() });
+        if self.depth > self.budget.depth() {
+            let what = Spent("blocks and includes are nested too deeply".into());
+            return Err(too_much(place.clone(), what));
         }
-        let block = self.block(true);
+        let start = self.words;
+        let block = self.block(true, keep && !TABLES.contains(&name));
         self.depth -= 1;
-        block
+        match block {
+            Err(ConfError::Syntax { place: wrong, message })
+                if wrong.file == self.file && !BLOCKS.contains(&name) && !TABLES.contains(&name) =>
+            {
+                self.budget.in_time().map_err(|spent| too_much(place.clone(), spent))?;
+                self.words = start;
+                let skipped = self.words.skip_foreign();
+                skipped.map(|()| Vec::new()).map_err(|_| ConfError::Syntax { place: wrong, message })
+            }
+            block => block,
+        }
     }
 
-    fn simple(&mut self, words: Vec<String>, done: &mut Vec<Directive>) -> Result<(), ConfError> {
-        let mut args = words.into_iter();
-        let name = args.next().ok_or_else(|| self.wrong("unexpected \";\""))?;
-        let args: Vec<String> = args.collect();
-        match args.first() {
-            Some(pattern) if name == "include" => {
-                for file in self.included(pattern) {
-                    done.extend(load_file(&file, self.folder, self.depth + 1, self.budget)?);
-                }
-            }
-            _ => done.push(Directive { name, args, block: None }),
+    /// Reads the files that a mask names, sorted; a name without a mask must exist.
+    fn include(&mut self, mask: &str, place: &Place, done: &mut Vec<Directive>) -> Result<(), ConfError> {
+        if self.depth >= self.budget.depth() {
+            let what = Spent("blocks and includes are nested too deeply".into());
+            return Err(too_much(place.clone(), what));
+        }
+        let path = self.folder.join(mask);
+        let files = match is_mask(mask) {
+            false => vec![path],
+            true => self.budget.glob(&path).map_err(|spent| too_much(place.clone(), spent))?,
+        };
+        for file in files {
+            done.extend(load_file(&file, Some(place), self.folder, self.depth + 1, self.budget)?);
         }
         Ok(())
-    }
-
-    /// The files that a mask names, sorted; a name without a mask must exist (reading it tells).
-    fn included(&self, pattern: &str) -> Vec<PathBuf> {
-        let path = self.folder.join(pattern);
-        if !pattern.contains(['*', '?', '[']) {
-            return vec![path];
-        }
-        glob::glob(&path.to_string_lossy()).map(|found| found.flatten().collect()).unwrap_or_default()
     }
 
     fn wrong(&self, message: impl Into<String>) -> ConfError {
-        ConfError::Syntax { path: self.path.to_owned(), line: self.words.line, message: message.into() }
-    }
-}
-
-enum Token {
-    Word(String),
-    Semicolon,
-    Open,
-    Close,
-    End,
-}
-
-/// The text, cut into tokens.
-struct Words<'a> {
-    rest: std::iter::Peekable<std::str::Chars<'a>>,
-    line: usize,
-}
-
-impl<'a> Words<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { rest: text.strip_prefix('\u{feff}').unwrap_or(text).chars().peekable(), line: 1 }
-    }
-
-    fn advance(&mut self) -> Option<char> {
-        let c = self.rest.next()?;
-        self.line += usize::from(c == '\n');
-        Some(c)
-    }
-
-    fn next(&mut self) -> Result<Token, &'static str> {
-        loop {
-            let Some(c) = self.advance() else { return Ok(Token::End) };
-            return Ok(match c {
-                c if c.is_ascii_whitespace() => continue,
-                '#' => {
-                    while self.rest.peek().is_some_and(|c| *c != '\n') {
-                        self.advance();
-                    }
-                    continue;
-                }
-                ';' => Token::Semicolon,
-                '{' => Token::Open,
-                '}' => Token::Close,
-                '"' | '\'' => self.quoted(c)?,
-                c => self.bare(c),
-            });
-        }
-    }
-
-    /// A quoted word; a backslash keeps the quote or itself, `\t`, `\r`, `\n` are what they say, anything else stays.
-    fn quoted(&mut self, quote: char) -> Result<Token, &'static str> {
-        let mut word = String::new();
-        loop {
-            match self.advance().ok_or("a quote is never closed")? {
-                '\\' => self.escape(&mut word),
-                c if c == quote => return Ok(Token::Word(word)),
-                c => word.push(c),
-            }
-        }
-    }
-
-    fn bare(&mut self, first: char) -> Token {
-        let mut word = String::new();
-        let mut next = Some(first);
-        while let Some(c) = next {
-            match c {
-                '\\' => self.escape(&mut word),
-                c => word.push(c),
-            }
-            // `${name}` is one word, its braces open no block.
-            let in_variable = word.ends_with('$') || (word.rfind("${") > word.rfind('}'));
-            next = match self.rest.peek() {
-                Some(c) if c.is_ascii_whitespace() || *c == ';' => None,
-                Some('{') if !in_variable => None,
-                Some('}') if !in_variable => None,
-                Some(_) => self.advance(),
-                None => None,
-            };
-        }
-        Token::Word(word)
-    }
-
-    fn escape(&mut self, word: &mut String) {
-        match self.advance() {
-            Some(c @ ('"' | '\'' | '\\')) => word.push(c),
-            Some('t') => word.push('\t'),
-            Some('r') => word.push('\r'),
-            Some('n') => word.push('\n'),
-            Some(c) => word.extend(['\\', c]),
-            None => word.push('\\'),
-        }
-    }
-
-    /// Skips a block of another language, braces balanced.
-    fn skip_block(&mut self) -> Result<(), &'static str> {
-        let mut depth = 1;
-        while depth > 0 {
-            match self.advance().ok_or("a block is never closed")? {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
-            }
-        }
-        Ok(())
+        let place = Place { file: Arc::clone(&self.file), line: self.words.line };
+        ConfError::Syntax { place, message: message.into() }
     }
 }
 
@@ -246,48 +166,60 @@ mod tests {
     use std::fs;
 
     fn parse(text: &str) -> Result<Vec<Directive>, ConfError> {
-        let mut budget = MAX_BYTES;
-        let path = Path::new("/etc/nginx/nginx.conf");
         Parser {
-            words: Words::new(text),
-            path,
+            words: Words::new(text.as_bytes()),
+            file: Path::new("/etc/nginx/nginx.conf").into(),
             folder: Path::new("/etc/nginx"),
             depth: 0,
-            budget: &mut budget,
+            budget: &mut Budget::new(&Bounds::OURS),
         }
-        .block(false)
+        .block(false, true)
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        parse(text).unwrap().into_iter().map(|d| d.name).collect()
     }
 
     #[test]
-    fn words_quotes_comments_and_blocks_are_told_apart() {
-        let found =
-            parse("a b 'c d' \"e\\\"f\"; # x { }\nblock ~ ^/x$ { if ($a = \"}\") { return 200; } }").unwrap();
-        assert_eq!(found[0].args, ["b", "c d", "e\"f"]);
+    fn blocks_and_their_places_are_told() {
+        let found = parse("a b; # x { }\nblock ~ ^/x$ {\n if ($a = \"}\") { return 200; } }").unwrap();
         assert_eq!(found[1].args, ["~", "^/x$"]);
         let inner = found[1].children("if").next().unwrap();
         assert_eq!(inner.args, ["($a", "=", "}", ")"].map(String::from));
+        assert_eq!(inner.place.to_string(), "/etc/nginx/nginx.conf:3");
     }
 
     #[test]
-    fn a_variable_in_braces_is_part_of_its_word() {
-        assert_eq!(parse("set $a ${b}_c;").unwrap()[0].args, ["$a", "${b}_c"]);
+    fn blocks_of_other_languages_do_not_stop_the_reading() {
+        assert_eq!(names("content_by_lua_block { local i = s:find(\"{\", 1, true) } b;").len(), 2);
+        assert_eq!(names("http { server { set_by_lua_block $a { return '}' } } } b;"), ["http", "b"]);
+        assert_eq!(names("js_block x { r.return(200, `}`) } b;"), ["js_block", "b"]);
+        assert_eq!(names("vendor { plain yes; } b;"), ["vendor", "b"], "an unknown block of nginx's syntax");
     }
 
     #[test]
-    fn lua_is_skipped() {
-        let found = parse("content_by_lua_block { local a = { 'x;' } } b;").unwrap();
-        assert_eq!(found.len(), 2);
+    fn tables_are_passed_over() {
+        let found = parse("http { map $a $b { default 0; include none; '}' 1; } a; }").unwrap();
+        let inside: Vec<_> = found[0].block.iter().flatten().map(|d| d.name.as_str()).collect();
+        assert_eq!(inside, ["map", "a"]);
+        assert_eq!(found[0].children("map").next().unwrap().block, Some(vec![]));
     }
 
     #[test]
     fn an_error_names_file_and_line() {
-        let message = parse("a;\nb {\n").unwrap_err().to_string();
-        assert_eq!(message, "/etc/nginx/nginx.conf:3: unexpected end of file, expecting \";\" or \"}\"");
+        for (text, message) in [
+            ("a;\nhttp {\n", "3: unexpected end of file, expecting \"}\""),
+            ("a;\nb\n", "3: unexpected end of file, expecting \";\" or \"}\""),
+            ("a;\n}\n", "2: unexpected \"}\""),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), format!("/etc/nginx/nginx.conf:{message}"));
+        }
     }
 
     #[test]
     fn includes_are_followed_sorted_and_end() {
         let dir = tempfile::tempdir().unwrap();
+        let load = |main: &Path| load(main, &Bounds::OURS);
         fs::create_dir(dir.path().join("conf.d")).unwrap();
         fs::write(dir.path().join("conf.d/b.conf"), "b;").unwrap();
         fs::write(dir.path().join("conf.d/a.conf"), "a;").unwrap();
@@ -295,10 +227,41 @@ mod tests {
         fs::write(&main, "include conf.d/*.conf; include none/*.conf; c;").unwrap();
         let names: Vec<_> = load(&main).unwrap().into_iter().map(|d| d.name).collect();
         assert_eq!(names, ["a", "b", "c"]);
-        fs::write(&main, "include missing.conf;").unwrap();
-        assert!(matches!(load(&main), Err(ConfError::Read { .. })));
+        fs::write(&main, "\ninclude missing.conf;").unwrap();
+        let missing = load(&main).unwrap_err().to_string();
+        assert!(
+            missing.contains("missing.conf: No such file") && missing.contains("nginx.conf:2)"),
+            "{missing}"
+        );
         fs::write(&main, "include nginx.conf;").unwrap();
         assert!(matches!(load(&main), Err(ConfError::TooMuch { .. })));
+    }
+
+    #[test]
+    fn what_a_stranger_configured_costs_little() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("nginx.conf");
+        let bomb = |text: &str| {
+            fs::write(&main, text).unwrap();
+            load(&main, &Bounds::STRANGERS).unwrap_err()
+        };
+        fs::write(dir.path().join("twice"), "include twice; include twice;").unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for text in [
+            "include twice;",
+            "include /proc/*/task/*/fd/*;",
+            "include /*/*/*/*/*/*/none;",
+            "include /dev/zero;",
+            "include pipe;",
+            &"a ".repeat(60_000),
+            &"a{".repeat(10_000),
+        ] {
+            let _ = bomb(text);
+        }
+        for path in [&pipe, Path::new("/dev/zero"), dir.path()] {
+            assert!(matches!(load(path, &Bounds::STRANGERS), Err(ConfError::Read { .. })));
+        }
     }
 
     proptest! {
