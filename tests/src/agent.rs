@@ -35,6 +35,8 @@ pub fn command(place: &Place, args: &[&str]) -> Command {
     for (name, folder) in [("STATE", "state"), ("RUN", "run"), ("LOG", "log")] {
         command.env(format!("AGENT_PATHS_{name}"), place.join(folder));
     }
+    // On an instance of EC2 the hardware would tell who it is.
+    command.env("AGENT_IDENTITY_HARDWARE", place.join("asset-tag"));
     let config = place.join("agent.toml");
     if config.is_file() {
         command.env("AGENT_CONFIG", config);

@@ -62,6 +62,8 @@ pub struct Imds {
 struct State {
     behaviour: Behaviour,
     values: BTreeMap<String, String>,
+    /// Paths that get this status instead, whatever the service does otherwise.
+    failing: BTreeMap<String, u16>,
     tokens: BTreeMap<String, Instant>,
     issued: u64,
     longest: Duration,
@@ -84,6 +86,7 @@ impl Imds {
         let state = State {
             behaviour: Behaviour::V2,
             values: values.map(|(path, text)| (path.to_owned(), text.to_owned())).into(),
+            failing: BTreeMap::new(),
             tokens: BTreeMap::new(),
             issued: 0,
             longest: Duration::MAX,
@@ -110,6 +113,14 @@ impl Imds {
         match text {
             Some(text) => self.state().values.insert(path.to_owned(), text.to_owned()),
             None => self.state().values.remove(path),
+        };
+    }
+
+    /// From now on a path below `/latest/` gets this status; `None`: what it is otherwise.
+    pub fn fail(&self, path: &str, status: Option<u16>) {
+        match status {
+            Some(status) => self.state().failing.insert(format!("/latest/{path}"), status),
+            None => self.state().failing.remove(&format!("/latest/{path}")),
         };
     }
 
@@ -188,7 +199,11 @@ async fn answer(state: &Mutex<State>, request: &Request<Incoming>) -> Response<B
         tokio::time::sleep(late).await;
     }
     let mut state = locked(state);
+    let failing = state.failing.get(request.uri().path()).copied();
     let response = match behaviour {
+        _ if failing.is_some() => StatusCode::from_u16(failing.unwrap_or(503))
+            .unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            .into_response(),
         Behaviour::Status(code) => {
             StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE).into_response()
         }
@@ -235,7 +250,9 @@ impl State {
         if needs_token && !header(request, TOKEN).is_some_and(alive) {
             return StatusCode::UNAUTHORIZED.into_response();
         }
-        match request.uri().path().strip_prefix(VALUES).and_then(|path| self.values.get(path)) {
+        let path = request.uri().path();
+        let name = path.strip_prefix(VALUES).or_else(|| path.strip_prefix("/latest/"));
+        match name.and_then(|name| self.values.get(name)) {
             Some(text) => text.clone().into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         }

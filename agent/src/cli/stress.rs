@@ -194,7 +194,7 @@ fn instance_type(settings: identity::Settings) -> Option<String> {
         let mut identity = identity::watch(settings);
         let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
         let now = tokio::time::timeout(IMDS_LIMIT, known).await.ok()?.ok()?.clone();
-        (now.source == identity::Source::Imds).then_some(now.kind)
+        now.instance_type().map(str::to_owned)
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?.block_on(ask)
 }

@@ -214,7 +214,7 @@ impl Sampler {
             nginx_target: self.found.as_ref().map(|f| f.target.to_string()),
             nginx_up: asked.then(|| self.hysteresis.state() == State::Up),
             checks,
-            identity: self.identity.clone(),
+            identity: self.inputs.identity.borrow().clone(),
             fault: self.injected.snapshot(clock::since_boot()),
             host,
         }

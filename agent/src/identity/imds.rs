@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Response, StatusCode};
 
+use super::notice;
+
 /// Six hours, the longest that the service gives.
 const TOKEN_TTL: Duration = Duration::from_secs(21_600);
 /// A token is renewed this long before it ends.
@@ -17,12 +19,12 @@ const MAX_BYTES: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ImdsError {
     /// Nothing answers there: not on EC2, or the service is switched off.
-    #[error("no instance metadata service at {url}: {source}")]
+    #[error("no instance metadata service answers at {url} ({why})")]
     Absent {
         /// What was asked for.
         url: String,
         /// What the network said.
-        source: reqwest::Error,
+        why: String,
     },
     /// Something answers, but gives no token: version 2 isn't there.
     #[error("{url} gives no IMDSv2 token: {status}")]
@@ -48,6 +50,15 @@ pub(super) enum ImdsError {
     },
 }
 
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A line of printable text.
+    Line,
+    /// A JSON object, spaced in any way; told without its spaces.
+    Json,
+}
+
 pub(super) struct Imds {
     client: Client,
     endpoint: String,
@@ -67,15 +78,25 @@ impl Imds {
     }
 
     /// The value of `path` below `latest/meta-data/`; `None` where the service has none (404).
-    pub(super) async fn get(&mut self, path: &str) -> Result<Option<String>, ImdsError> {
-        let url = format!("{}/latest/meta-data/{path}", self.endpoint);
+    pub(super) async fn get(&mut self, path: &str, form: Form) -> Result<Option<String>, ImdsError> {
+        self.get_at(&format!("latest/meta-data/{path}"), form).await
+    }
+
+    /// Gets a token where none is left, and nothing else.
+    pub(super) async fn ready(&mut self) -> Result<(), ImdsError> {
+        self.token().await.map(drop)
+    }
+
+    /// As [`get`](Self::get), of a path below the service's root.
+    pub(super) async fn get_at(&mut self, path: &str, form: Form) -> Result<Option<String>, ImdsError> {
+        let url = format!("{}/{path}", self.endpoint);
         let mut renewed = false;
         loop {
             let token = self.token().await?;
             let asked = self.client.get(&url).header("X-aws-ec2-metadata-token", token).send().await;
-            let answer = asked.map_err(|source| ImdsError::Absent { url: url.clone(), source })?;
+            let answer = asked.map_err(|e| absent(&url, &e))?;
             match answer.status() {
-                StatusCode::OK => return text(answer, &url).await.map(Some),
+                StatusCode::OK => return text(answer, &url, form).await.map(Some),
                 StatusCode::NOT_FOUND => return Ok(None),
                 // The token was revoked or the instance was started from a snapshot: once more with a new one.
                 StatusCode::UNAUTHORIZED if !renewed => {
@@ -96,12 +117,15 @@ impl Imds {
         let url = format!("{}/latest/api/token", self.endpoint);
         let ttl = TOKEN_TTL.as_secs().to_string();
         let asked = self.client.put(&url).header("X-aws-ec2-metadata-token-ttl-seconds", ttl).send().await;
-        let answer = asked.map_err(|source| ImdsError::Absent { url: url.clone(), source })?;
+        let answer = asked.map_err(|e| absent(&url, &e))?;
         match answer.status() {
             StatusCode::OK => {
-                let token = text(answer, &url).await?;
+                let token = text(answer, &url, Form::Line).await?;
                 self.token = Some((token.clone(), Instant::now() + TOKEN_TTL - RENEW_BEFORE));
                 Ok(token)
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                Err(ImdsError::Status { url, status: StatusCode::TOO_MANY_REQUESTS })
             }
             // 403 is the service switched off (HttpEndpoint=disabled); version 1 alone says 404 or 405.
             status if status.is_client_error() => Err(ImdsError::NoToken { url, status }),
@@ -110,8 +134,13 @@ impl Imds {
     }
 }
 
+fn absent(url: &str, error: &reqwest::Error) -> ImdsError {
+    let why = if error.is_timeout() { "no answer within 1 s" } else { "the connection failed" };
+    ImdsError::Absent { url: url.to_owned(), why: why.to_owned() }
+}
+
 /// A short printable line: it ends up in a header and in JSON that others read.
-async fn text(mut answer: Response, url: &str) -> Result<String, ImdsError> {
+async fn text(mut answer: Response, url: &str, form: Form) -> Result<String, ImdsError> {
     let garbage = || ImdsError::Garbage { url: url.to_owned() };
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|_| garbage())? {
@@ -121,7 +150,10 @@ async fn text(mut answer: Response, url: &str) -> Result<String, ImdsError> {
         }
     }
     let text = String::from_utf8(bytes).map_err(|_| garbage())?;
+    if form == Form::Json {
+        return notice::compact(&text).ok_or_else(garbage);
+    }
     let text = text.trim();
-    let printable = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ' || c == '\n');
-    printable.then(|| text.replace('\n', " ")).ok_or_else(garbage)
+    let printable = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    printable.then(|| text.to_owned()).ok_or_else(garbage)
 }

@@ -225,8 +225,8 @@ impl Failover {
         let mut us = self.expect_instance.clone();
         if let (None, Some(identity)) = (&us, &mut identity) {
             let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
-            let now = tokio::time::timeout(IMDS_LIMIT, known).await.ok().and_then(Result::ok);
-            us = now.filter(|now| now.source == identity::Source::Imds).map(|now| now.instance.clone());
+            let _ = tokio::time::timeout(IMDS_LIMIT, known).await;
+            us = identity.borrow().instance_id().map(str::to_owned);
         }
         if us.is_none() && !self.observe {
             out.note("agent: the metadata service does not tell who this is: name it with --expect-instance");
