@@ -49,6 +49,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
 /// An error whose exit code isn't known better: the agent could not tell.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {

@@ -1,6 +1,6 @@
 //! `agent fail`: makes nginx fail for a while.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Fail {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
         let request = self.request(&settings)?;
-        let mut out = Output::new(common.json);
+        let mut out = Output::unwaiting(common.json);
         if self.dry_run {
             let plan = plan(&request).map_err(failure)?;
             plan.notes.iter().for_each(|text| out.note(&format!("agent: {text}")));
@@ -211,25 +211,24 @@ fn say_result(out: &mut Output, outcome: &Outcome) {
 pub(super) fn print(out: &mut Output, told: &Told) {
     match told {
         Told::Event(event) => {
-            clear_countdown();
+            clear_countdown(out);
             out.event(event);
             out.text(&sentence(event));
         }
         Told::Warning(text) => {
-            clear_countdown();
+            clear_countdown(out);
             out.note(&format!("agent: {text}"));
         }
         Told::Holding { left, observed } if std::io::stderr().is_terminal() => {
-            let _ =
-                write!(std::io::stderr().lock(), "\r\x1b[K{left:4} s left, {observed}; Ctrl-C ends it now");
+            out.progress(format!("\r\x1b[K{left:4} s left, {observed}; Ctrl-C ends it now"));
         }
         Told::Holding { .. } => {}
     }
 }
 
-fn clear_countdown() {
+fn clear_countdown(out: &mut Output) {
     if std::io::stderr().is_terminal() {
-        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        out.progress("\r\x1b[K".to_owned());
     }
 }
 

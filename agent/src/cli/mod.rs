@@ -13,6 +13,7 @@ mod settings;
 mod status;
 mod stress;
 mod stress_view;
+mod writer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +74,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Status(args) => args.run(&common),
         Verb::Stress(args) => args.run(&common),
     };
-    exit::code(result, common.json)
+    let code = exit::code(result, common.json);
+    output::finish();
+    code
 }
 
 /// Tells what is wrong with a command line, or the help or the version that it asks for; exit code 2, or 0.

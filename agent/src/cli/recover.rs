@@ -18,9 +18,15 @@ pub(super) struct Recover {}
 
 impl Recover {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
-        let settings = Settings::load(common, Vec::new())?;
-        let mut out = Output::new(common.json);
-        let ended = fault::recover_now(&settings.paths, &mut |told| print(&mut out, &told));
+        let mut out = Output::unwaiting(common.json);
+        let (paths, mut warnings) = Settings::paths(common);
+        if warnings.is_empty()
+            && let Err(wrong) = Settings::load(common, Vec::new())
+        {
+            warnings.push(format!("{wrong}; only [paths] is needed to recover"));
+        }
+        warnings.iter().for_each(|text| out.note(&format!("agent: {text}")));
+        let ended = fault::recover_now(&paths, &mut |told| print(&mut out, &told));
         match ended.map_err(failure)? {
             Ended::Already => {
                 out.event(&serde_json::json!({"event": "result", "fault": null, "recovered": true}));
@@ -42,16 +48,19 @@ pub(super) fn overdue(common: &Common) {
         return;
     }
     // Wrong settings are the verb's to complain about.
-    let Ok(settings) = Settings::load(common, Vec::new()) else { return };
-    let mut out = Output::new(false);
+    let (paths, _) = Settings::paths(common);
+    let mut lines = Vec::new();
     let mut tell = |told| match told {
-        Told::Event(event) => out.note(&format!("agent: a fault is overdue: {}", describe(&event))),
-        Told::Warning(text) => out.note(&format!("agent: {text}")),
+        Told::Event(event) => lines.push(format!("agent: a fault is overdue: {}", describe(&event))),
+        Told::Warning(text) => lines.push(format!("agent: {text}")),
         Told::Holding { .. } => {}
     };
-    if let Err(e) = fault::reconcile(&settings.paths, &mut tell) {
-        out.note(&format!("agent: {e}"));
+    if let Err(e) = fault::reconcile(&paths, &mut tell) {
+        lines.push(format!("agent: {e}"));
     }
+    // Only now: whoever reads stderr must not delay the end of a fault.
+    let mut out = Output::new(false);
+    lines.iter().for_each(|line| out.note(line));
 }
 
 fn describe(event: &fault::event::Event) -> String {

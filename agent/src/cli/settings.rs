@@ -1,6 +1,6 @@
 //! The settings of all rooms together, as the file holds them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -31,6 +31,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The folders of [paths], for what must end a fault whatever else is wrong with the settings; and what is wrong.
+    pub fn paths(common: &Common) -> (config::Paths, Vec<String>) {
+        let named = common.config.as_deref();
+        let file = named.unwrap_or(Path::new(USUAL_FILE));
+        let (paths, mut warnings) =
+            config::Paths::known(file, named.is_some(), |name| std::env::var_os(name));
+        if warnings.is_empty()
+            && let Err(failure) = Self::load(common, Vec::new())
+        {
+            warnings.push(format!("{failure}; only [paths] is needed to recover"));
+        }
+        (paths, warnings)
+    }
+
     /// Loads the file, then the environment, then what the flags ask for.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 mod address;
 mod duration;
 mod environment;
+mod known_paths;
 mod load;
 mod place;
 mod words;

@@ -21,7 +21,7 @@ use crate::fault::recovery::recover::{Ended, boot_id, end, lock};
 use crate::nginx::answer::{Answer, Endpoint};
 use crate::sys::clock::{rfc3339, since_boot};
 use crate::sys::file::Lock;
-use crate::sys::proc::Identity;
+use crate::sys::proc::{Exe, Identity};
 use crate::sys::wait::{Waiter, Woken};
 
 /// How long the effect may take to show: the daemon looks at the record once a second, nginx closes at once.
@@ -57,10 +57,12 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         started: rfc3339(Timestamp::now()),
         by: request.by.clone(),
         holder: Identity::ours().ok(),
+        keeper: None,
+        agent: Identity::ours().and_then(|us| Exe::of(us.pid)).ok(),
         health: Some(request.health),
         target: plan.target,
     };
-    let keeper = armed(paths, &record)?;
+    let keeper = armed(paths, &mut record)?;
     failpoint("leased");
     tell(Told::Event(Event::now(
         &record,
@@ -91,7 +93,7 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
     if effective && detach {
         return Ok(Outcome::detached());
     }
-    let why = if effective { run.hold(&record)? } else { Held::Over(Why::NoEffect) };
+    let why = if effective { run.hold(&mut record)? } else { Held::Over(Why::NoEffect) };
     let held_ms = Some(millis(since.elapsed()));
     let (why, signal) = match why {
         Held::Over(why) => (why, None),
@@ -133,13 +135,18 @@ pub fn describe(record: &Record) -> String {
 }
 
 /// On record, in the history, and with a keeper; or nothing of it.
-fn armed(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> {
+fn armed(paths: &Paths, record: &mut Record) -> Result<Keeper, FaultError> {
     record.write(&paths.state)?;
     failpoint("recorded");
     let path = history::path(&paths.log);
     let noted = history::append(&paths.log, record, "armed", "");
     let armed =
         noted.map_err(|source| FaultError::File { path, source }).and_then(|()| lease::arm(paths, record));
+    let armed = armed.and_then(|keeper| {
+        // Before it may hold anything: whoever ends the fault knows whom to end with it.
+        record.keeper = Some(keeper.ended().id);
+        record.write(&paths.state).map(|()| keeper).map_err(FaultError::from)
+    });
     if armed.is_err() {
         let _ = environment::forget(&paths.state);
         Record::remove(&paths.state)?;
@@ -224,7 +231,7 @@ impl Run<'_, '_> {
 
     /// Waits for the deadline, a signal, or somebody else's recovery, and tells each second how things stand. A
     /// keeper that was killed is replaced.
-    fn hold(&mut self, record: &Record) -> Result<Held, FaultError> {
+    fn hold(&mut self, record: &mut Record) -> Result<Held, FaultError> {
         let mut next = since_boot();
         loop {
             let left = record.deadline().saturating_sub(since_boot());
@@ -254,7 +261,13 @@ impl Run<'_, '_> {
                         return Ok(Held::Over(Why::Released));
                     }
                     match lease::arm(self.paths, record) {
-                        Ok(keeper) => self.keeper = keeper,
+                        Ok(keeper) => {
+                            record.keeper = Some(keeper.ended().id);
+                            self.keeper = keeper;
+                            if let Err(e) = record.write(&self.paths.state) {
+                                (self.tell)(Told::Warning(e.to_string()));
+                            }
+                        }
                         Err(e) => {
                             (self.tell)(Told::Warning(e.to_string()));
                             return Ok(Held::Over(Why::Unkept));

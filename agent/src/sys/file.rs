@@ -82,6 +82,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Removes what writers that were killed left beside the files of a folder: `.NAME.PID.new` of a process that is gone.
+pub fn sweep(folder: &Path) {
+    let Ok(all) = fs::read_dir(folder) else { return };
+    for name in all.flatten().map(|entry| entry.file_name()) {
+        let pid = name.to_str().and_then(|n| n.strip_prefix('.')?.strip_suffix(".new")?.rsplit_once('.'));
+        let pid = pid.and_then(|(_, pid)| pid.parse::<i32>().ok());
+        if pid.is_some_and(|pid| pid > 0 && !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_file(folder.join(name));
+        }
+    }
+}
+
 /// Removes `path` for good: the folder is fsynced. No file there is fine.
 ///
 /// # Errors
@@ -164,6 +176,22 @@ impl Lock {
         }
     }
 
+    /// Whether this process is the one that holds the lock, as the kernel says (`/proc/locks`, proc_locks(5)).
+    pub fn is_held_by(path: &Path, pid: i32) -> bool {
+        let (Ok(meta), Ok(locks)) = (fs::symlink_metadata(path), fs::read_to_string("/proc/locks")) else {
+            return false;
+        };
+        // "1: FLOCK  ADVISORY  WRITE 708 00:13:1337 0 EOF". The device is the file system's, which isn't always the
+        // file's own (overlayfs, btrfs): the inode has to do, together with the pid.
+        locks.lines().any(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let inode = fields.get(5).and_then(|place| place.rsplit(':').next()?.parse::<u64>().ok());
+            fields.get(1) == Some(&"FLOCK")
+                && fields.get(4).and_then(|field| field.parse().ok()) == Some(pid)
+                && inode == Some(meta.ino())
+        })
+    }
+
     /// Writes `text` into the locked file, for whoever wants to know who holds the lock.
     ///
     /// # Errors
@@ -188,6 +216,22 @@ mod tests {
         assert_eq!(read_trusted(&path, 10).unwrap().unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept_away_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = child.id();
+        child.wait().unwrap();
+        let ours = std::process::id();
+        for name in [format!(".fault.json.{gone}.new"), format!(".fault.json.{ours}.new"), ".x.new".into()] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        sweep(dir.path());
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [format!(".fault.json.{ours}.new").as_str(), ".x.new"]);
     }
 
     #[test]
@@ -237,7 +281,10 @@ mod tests {
         let held = Lock::try_take(&path).unwrap();
         assert!(held.is_some());
         assert!(Lock::try_take(&path).unwrap().is_none());
+        let us = i32::try_from(std::process::id()).unwrap();
+        assert!(Lock::is_held_by(&path, us) && !Lock::is_held_by(&path, us + 1));
         drop(held);
+        assert!(!Lock::is_held_by(&path, us));
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }

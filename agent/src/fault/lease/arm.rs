@@ -2,6 +2,7 @@
 //! else does. It is there and waiting before anything is touched, or nothing is touched.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::fault::plan::unit;
 use crate::sys::clock::since_boot;
 use crate::sys::file::{Lock, read_trusted};
 use crate::sys::pidfd::Handle;
-use crate::sys::proc::{Credentials, Exe, Identity, Stat};
+use crate::sys::proc::{Credentials, Identity, Stat};
 use crate::sys::spawn;
 
 /// How long the keeper may take to come up, on a machine whose every CPU burns.
@@ -81,8 +82,9 @@ impl Keeper {
 pub(in crate::fault) fn arm(paths: &Paths, record: &Record) -> Result<Keeper, FaultError> {
     let failed = |e: &dyn std::fmt::Display| FaultError::Lease(e.to_string());
     let who = Identity::ours().and_then(|us| Credentials::of(us.pid)).map_err(|e| failed(&e))?;
-    let program = std::env::current_exe().map_err(|e| failed(&e))?;
-    let mut command = Command::new(program);
+    // Not by its name: that may be another file's by now, or nobody's.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(std::env::current_exe().unwrap_or_else(|_| "agent".into()));
     command.arg("__keep").arg("--fault").arg(&record.id);
     command.arg("--state").arg(&paths.state).arg("--run").arg(&paths.run).arg("--log").arg(&paths.log);
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -144,19 +146,28 @@ pub(in crate::fault) fn is_held(paths: &Paths) -> Result<bool, FaultError> {
     Ok(free.is_none())
 }
 
+/// The keeper that holds the lock.
+pub(in crate::fault) fn keeper(paths: &Paths) -> Option<Identity> {
+    let path = keepers_lock(paths);
+    let text = read_trusted(&path, 256).ok().flatten()?;
+    serde_json::from_slice(&text).ok().filter(|keeper: &Identity| Lock::is_held_by(&path, keeper.pid))
+}
+
 /// Tells the keeper (unless that is `us`) to look: what it kept is over.
 pub(in crate::fault) fn release(paths: &Paths, us: Option<Identity>) {
-    let Ok(Some(text)) = read_trusted(&keepers_lock(paths), 256) else { return };
-    let Ok(keeper) = serde_json::from_slice::<Identity>(&text) else { return };
-    if Some(keeper) != us
+    if let Some(keeper) = keeper(paths)
+        && Some(keeper) != us
         && let Ok(Some(process)) = Handle::open(keeper)
-        && is_agent(keeper.pid)
     {
         let _ = process.signal(Signal::TERM);
     }
 }
 
-/// Whether a process runs this same binary.
-pub(in crate::fault) fn is_agent(pid: i32) -> bool {
-    matches!((std::env::current_exe(), Exe::of(pid)), (Ok(ours), Ok(theirs)) if ours == theirs.path)
+/// Whether a process is a keeper of this fault: the one on record, the one that holds the keepers' lock, or one that runs
+/// the very file that the command ran. Never by a path: that may name another file by now.
+pub(in crate::fault) fn is_keeper(paths: &Paths, record: &Record, pid: i32) -> bool {
+    let Ok(id) = Identity::of(pid) else { return false };
+    record.keeper == Some(id)
+        || keeper(paths) == Some(id)
+        || record.agent.as_ref().is_some_and(|agent| agent.is_run_by(pid))
 }

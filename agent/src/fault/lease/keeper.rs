@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::config::Paths;
 use crate::fault::error::FaultError;
 use crate::fault::event::{Told, Why};
-use crate::fault::lease::arm::{BEGIN, BEGUN, READY, is_agent, keepers_lock};
+use crate::fault::lease::arm::{BEGIN, BEGUN, READY, keepers_lock};
 use crate::fault::lease::record::{Mode, Record};
 use crate::fault::modes::answerer::answer_with;
 use crate::fault::modes::hold::hold;
@@ -113,7 +113,7 @@ fn lock_in_spite_of(paths: &Paths) -> Result<Lock, FaultError> {
         if let Some(lock) = lock(paths, Duration::from_millis(100))? {
             return Ok(lock);
         }
-        let Some(holder) = lock_holder(paths).filter(|holder| is_agent(holder.pid)) else { continue };
+        let Some(holder) = lock_holder(paths) else { continue };
         let stopped = Stat::of(holder.pid).is_ok_and(|s| matches!(s.state, 'T' | 't'));
         if (stopped || since_boot() > end)
             && let Ok(Some(process)) = Handle::open(holder)

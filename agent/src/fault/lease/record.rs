@@ -79,6 +79,12 @@ pub struct Record {
     /// The process that started it and watches over it; gone where that one was killed or has detached itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Identity>,
+    /// The keeper that holds its lease; not known yet where nothing was injected yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<Identity>,
+    /// The file that the command ran, and that its keepers run: it is known again also when it was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Exe>,
     /// Where `/health` is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<SocketAddr>,

@@ -49,10 +49,11 @@ pub(in crate::fault) fn lock(paths: &Paths, limit: Duration) -> Result<Option<Lo
     Ok(taken)
 }
 
-/// Who took the lock last.
+/// Who holds the lock.
 pub(in crate::fault) fn lock_holder(paths: &Paths) -> Option<Identity> {
-    let text = file::read_trusted(&paths.run.join("fault.lock"), 256).ok().flatten()?;
-    serde_json::from_slice(&text).ok()
+    let path = paths.run.join("fault.lock");
+    let text = file::read_trusted(&path, 256).ok().flatten()?;
+    serde_json::from_slice(&text).ok().filter(|holder: &Identity| Lock::is_held_by(&path, holder.pid))
 }
 
 /// Ends the fault on record now, whatever its deadline.
@@ -61,6 +62,7 @@ pub(in crate::fault) fn lock_holder(paths: &Paths) -> Option<Identity> {
 /// When it can't be known whether there is one, or nginx wasn't seen to answer again: it is then still on record.
 pub fn recover_now(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
     preflight::permitted(paths)?;
+    file::sweep(&paths.state);
     let Some(lock) = lock(paths, OTHERS)? else { return Err(FaultError::Busy(OTHERS)) };
     end(paths, &lock, None, Why::Asked, tell)
 }
@@ -71,7 +73,11 @@ pub fn recover_now(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
 /// # Errors
 /// As [`recover_now`]; also when the lease can't be armed.
 pub fn reconcile(paths: &Paths, tell: Tell<'_>) -> Result<Ended, FaultError> {
-    if !rustix::process::geteuid().is_root() || Record::read(&paths.state)?.is_none() {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Ended::Already);
+    }
+    file::sweep(&paths.state);
+    if Record::read(&paths.state)?.is_none() {
         return Ok(Ended::Already);
     }
     preflight::permitted(paths)?;
@@ -130,7 +136,8 @@ pub(in crate::fault) fn end(
             let packets = record.mode.touches_packets() && !rebooted;
             let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
             failpoint("recover.removed_rules");
-            removed.and_then(|()| restore(&target, &paths.state))
+            removed
+                .and_then(|()| restore(&target, &paths.state, &|pid| lease::is_keeper(paths, &record, pid)))
         }
         None => Ok(()),
     };

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fault::lease::arm::is_agent;
 use crate::fault::lease::record::Target;
 use crate::fault::modes::inject::verified;
 use crate::fault::plan::unit;
@@ -24,10 +23,14 @@ pub(in crate::fault) const STARTED: Duration = Duration::from_secs(10);
 const ENDED: Duration = Duration::from_secs(3);
 
 /// Makes sure that nginx runs and answers; its environment lies in the state folder. `Err` says what is in the way.
-pub(in crate::fault) fn restore(target: &Target, state: &Path) -> Result<(), String> {
+pub(in crate::fault) fn restore(
+    target: &Target,
+    state: &Path,
+    is_keeper: &dyn Fn(i32) -> bool,
+) -> Result<(), String> {
     let told = |e: io::Error| e.to_string();
     if let Some(master) = current(target) {
-        carry_on(target, master).map_err(told)?;
+        carry_on(target, master, is_keeper).map_err(told)?;
         // One that was told to end refuses at once; one that was only stopped answers.
         let asked = target
             .endpoint
@@ -96,12 +99,12 @@ fn is_ours(target: &Target) -> bool {
 
 /// Continues the master and its workers where they are stopped; those that a keeper of ours holds by ending that
 /// one, as nobody but the tracer can let them go, and the kernel does when it dies.
-fn carry_on(target: &Target, master: Identity) -> io::Result<()> {
+fn carry_on(target: &Target, master: Identity, is_keeper: &dyn Fn(i32) -> bool) -> io::Result<()> {
     let family: Vec<i32> = proc::children(master.pid).into_iter().chain([master.pid]).collect();
     let tracers: BTreeSet<i32> = family.iter().filter_map(|pid| proc::tracer(*pid)).collect();
-    for tracer in tracers.into_iter().filter(|pid| is_agent(*pid)) {
+    for tracer in tracers.into_iter().filter(|pid| is_keeper(*pid)) {
         if let Ok(id) = Identity::of(tracer)
-            && let Some(keeper) = Handle::open(id)?.filter(|_| is_agent(tracer))
+            && let Some(keeper) = Handle::open(id)?.filter(|_| is_keeper(tracer))
         {
             keeper.signal(Signal::KILL)?;
             keeper.wait_end(ENDED);
