@@ -43,6 +43,8 @@ enum Var {
     TimeIso,
     /// `$msec`.
     Msec,
+    /// `$request_time`: seconds with three decimals.
+    RequestTime,
     /// `$status`.
     Status,
     /// `$request`.
@@ -71,6 +73,7 @@ impl Var {
             "time_local" => Self::TimeLocal,
             "time_iso8601" => Self::TimeIso,
             "msec" => Self::Msec,
+            "request_time" => Self::RequestTime,
             "status" => Self::Status,
             "request" => Self::Request,
             "request_method" => Self::Method,
@@ -81,7 +84,6 @@ impl Var {
             "body_bytes_sent"
             | "bytes_sent"
             | "request_length"
-            | "request_time"
             | "connection"
             | "connection_requests"
             | "remote_port"
@@ -101,6 +103,7 @@ impl Var {
                 | Self::TimeLocal
                 | Self::TimeIso
                 | Self::Msec
+                | Self::RequestTime
                 | Self::Status
                 | Self::Method
                 | Self::Number

@@ -14,6 +14,8 @@ pub struct Line<'a> {
     peer: Option<&'a [u8]>,
     coarse: Option<Stamp>,
     fine: Option<Stamp>,
+    /// How long it took to answer, milliseconds (`$request_time`), where the format has it.
+    pub took_ms: Option<i64>,
     /// The status code.
     pub status: Option<u16>,
     /// The request's method.
@@ -154,6 +156,7 @@ fn set<'a>(var: Var, value: &'a [u8], found: &mut Line<'a>) -> Option<()> {
         Var::TimeLocal => found.coarse = Some(stamp::local(value)?),
         Var::TimeIso => found.coarse = Some(stamp::iso8601(value)?),
         Var::Msec => found.fine = Some(stamp::msec(value)?),
+        Var::RequestTime => found.took_ms = stamp::seconds_ms(value),
         Var::Status => {
             let number =
                 value.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u16::from(b - b'0')));

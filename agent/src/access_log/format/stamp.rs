@@ -41,12 +41,17 @@ pub(super) fn iso8601(text: &[u8]) -> Option<Stamp> {
 
 /// Reads `$msec`, seconds with three decimals, all of `text`.
 pub(super) fn msec(text: &[u8]) -> Option<Stamp> {
+    Some(Stamp { at_ms: seconds_ms(text)?, resolution_ms: 1 })
+}
+
+/// Reads seconds with three decimals, all of `text`, as milliseconds.
+pub(super) fn seconds_ms(text: &[u8]) -> Option<i64> {
     let (whole, decimals) = text.split_at_checked(text.len().checked_sub(4)?)?;
     let [b'.', decimals @ ..] = decimals else { return None };
     if whole.is_empty() || whole.len() > 11 {
         return None;
     }
-    Some(Stamp { at_ms: number(whole)? * 1000 + number(decimals)?, resolution_ms: 1 })
+    Some(number(whole)? * 1000 + number(decimals)?)
 }
 
 fn number(digits: &[u8]) -> Option<i64> {

@@ -120,3 +120,13 @@ proptest! {
         prop_assert_eq!(line.stamp().unwrap().at_ms, 1_700_000_000_000_i64);
     }
 }
+
+#[test]
+fn how_long_an_answer_took_is_read_where_the_format_has_it() {
+    let format = Format::compile("$remote_addr [$time_local] $request_time \"$http_user_agent\"").unwrap();
+    let took = |text: &str| {
+        let line = format!("10.1.2.3 [14/Nov/2023:22:13:20 +0000] {text} \"ELB-HealthChecker/2.0\"");
+        format.parse(line.as_bytes()).unwrap().took_ms
+    };
+    assert_eq!((took("1.250"), took("0.000"), took("-")), (Some(1250), Some(0), None));
+}
