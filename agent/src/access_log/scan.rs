@@ -248,8 +248,8 @@ mod tests {
         assert_eq!((found, traffic.spoofed), (vec!["10.0.0.1".to_owned(), "172.16.3.4".to_owned()], 1));
         let (found, traffic) = scan(COMBINED, &["8.8.0.0/16"], text.as_bytes());
         assert_eq!((found, traffic.spoofed), (vec!["8.8.8.8".to_owned()], 2));
-        let text = line("10.0.0.1", "/", agent, " 1700000000.000 10.0.0.1 \"1.2.3.4\" \"x\"")
-            + &line("10.0.0.2", "/", agent, " 1700000000.000 10.0.0.2 \"-\" \"x\"");
+        let text = line("10.0.0.1", "/", agent, " 1700000000.000 10.0.0.1 \"1.2.3.4\" \"x\" 0.001")
+            + &line("10.0.0.2", "/", agent, " 1700000000.000 10.0.0.2 \"-\" \"x\" 0.001");
         let (found, traffic) = scan(RECOMMENDED, &[], text.as_bytes());
         assert_eq!((found, traffic.spoofed), (vec!["10.0.0.2".to_owned()], 1));
     }

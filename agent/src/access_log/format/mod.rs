@@ -1,11 +1,16 @@
 //! A `log_format`, compiled once. nginx escapes every value (`escape=default` and `json`), so a bare quotation mark
 //! in a line can only come from the format itself: quotation marks cut line and format into the same segments, and
-//! no value can break out of its own. Within a segment, values of a known grammar are read from both ends, and what
-//! is left in the middle is the one value that can be anything.
+//! no value can break out of its own. Within a segment, values of a known grammar are read from both ends; what is
+//! left in the middle is tried at each text that parts two values, for a bounded number of steps.
+//!
+//! What isn't nginx's own (a container runtime's or syslog's prefix, a JSON string around the line) is stripped where
+//! the line is read no other way.
 
+mod affix;
 mod parse;
 mod stamp;
 
+pub use affix::unwrap_json;
 pub use parse::Line;
 pub use stamp::Stamp;
 
@@ -17,7 +22,13 @@ pub const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$reques
 pub const MAIN: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" "$http_x_forwarded_for""#;
 
 /// The format that we recommend, `packaging/nginx/log_format.conf`.
-pub const RECOMMENDED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" $msec $realip_remote_addr "$http_x_forwarded_for" "$http_host""#;
+pub const RECOMMENDED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" $msec $realip_remote_addr "$http_x_forwarded_for" "$http_host" $request_time"#;
+
+/// The same before it had `$request_time`.
+pub const RECOMMENDED_BEFORE: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" $msec $realip_remote_addr "$http_x_forwarded_for" "$http_host""#;
+
+/// Where the package installs the recommended format.
+pub const RECOMMENDED_FILE: &str = "/usr/share/asg-agent/nginx/log_format.conf";
 
 /// How nginx escapes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +48,10 @@ enum Var {
     Addr,
     /// `$realip_remote_addr`: who really connected.
     PeerAddr,
+    /// `$proxy_protocol_addr`: who connected to the proxy in front.
+    ProxyAddr,
+    /// `$proxy_add_x_forwarded_for`: the header, a comma, and who connected; without the header only the latter.
+    AddedFor,
     /// `$time_local`.
     TimeLocal,
     /// `$time_iso8601`.
@@ -53,12 +68,16 @@ enum Var {
     Method,
     /// `$uri` or `$request_uri`.
     Path,
+    /// `$is_args`, `$args`, `$query_string`: behind a path a part of it.
+    Query,
     /// `$http_user_agent`.
     Agent,
     /// `$http_x_forwarded_for`.
     Forwarded,
     /// `$http_host` or `$host`.
     Host,
+    /// Something without a slash, of no interest.
+    Name,
     /// A number, of no interest.
     Number,
     /// Anything, of no interest.
@@ -70,6 +89,8 @@ impl Var {
         match name {
             "remote_addr" => Self::Addr,
             "realip_remote_addr" => Self::PeerAddr,
+            "proxy_protocol_addr" => Self::ProxyAddr,
+            "proxy_add_x_forwarded_for" => Self::AddedFor,
             "time_local" => Self::TimeLocal,
             "time_iso8601" => Self::TimeIso,
             "msec" => Self::Msec,
@@ -78,9 +99,11 @@ impl Var {
             "request" => Self::Request,
             "request_method" => Self::Method,
             "uri" | "request_uri" | "document_uri" => Self::Path,
+            "is_args" | "args" | "query_string" => Self::Query,
             "http_user_agent" => Self::Agent,
             "http_x_forwarded_for" => Self::Forwarded,
             "http_host" | "host" => Self::Host,
+            "scheme" | "server_name" | "hostname" | "server_addr" | "pipe" => Self::Name,
             "body_bytes_sent"
             | "bytes_sent"
             | "request_length"
@@ -100,6 +123,7 @@ impl Var {
             self,
             Self::Addr
                 | Self::PeerAddr
+                | Self::ProxyAddr
                 | Self::TimeLocal
                 | Self::TimeIso
                 | Self::Msec
@@ -125,9 +149,12 @@ pub enum FormatError {
     Syntax(String),
     /// It leaves out what a probe is recognised by.
     #[error(
-        "the log format has no {0}: without it no probe can be told; see packaging/nginx/log_format.conf"
+        "the log format has no {0}: without it no probe can be told; {RECOMMENDED_FILE} has one that tells most"
     )]
     Missing(&'static str),
+    /// A needed value ends where nobody can tell.
+    #[error("the log format has another variable right beside {0}: nothing tells where its value ends")]
+    Glued(&'static str),
 }
 
 /// A compiled format.
@@ -176,16 +203,21 @@ impl Format {
         if !has(&[Var::Agent]) {
             return Err(FormatError::Missing("$http_user_agent"));
         }
-        if !has(&[Var::Addr, Var::PeerAddr]) {
+        if !has(&[Var::Addr, Var::PeerAddr, Var::ProxyAddr, Var::AddedFor]) {
             return Err(FormatError::Missing("$remote_addr"));
         }
         if !has(&[Var::TimeLocal, Var::TimeIso, Var::Msec]) {
             return Err(FormatError::Missing("$time_local, $time_iso8601 or $msec"));
         }
-        let forwarded = has(&[Var::Forwarded]);
-        let free = |pieces: &Vec<Piece>| {
-            pieces.iter().filter(|p| matches!(p, Piece::Var(v) if !v.is_strict())).count()
+        let free_var = |p: &Piece| matches!(p, Piece::Var(v) if !v.is_strict());
+        let beside = |pair: &[Piece]| {
+            pair.contains(&Piece::Var(Var::Agent)) && pair.iter().all(free_var) && pair.len() == 2
         };
+        if segments.iter().any(|pieces| pieces.windows(2).any(beside)) {
+            return Err(FormatError::Glued("$http_user_agent"));
+        }
+        let forwarded = has(&[Var::Forwarded, Var::AddedFor]);
+        let free = |pieces: &Vec<Piece>| pieces.iter().filter(|p| free_var(p)).count();
         let ambiguous = escape == Escape::None || segments.iter().any(|pieces| free(pieces) > 1);
         Ok(Self { escape, segments, ambiguous, forwarded })
     }
@@ -198,7 +230,12 @@ impl Format {
 
     /// Reads a line, without its line break; `None` when it isn't of this format.
     pub fn parse<'a>(&self, line: &'a [u8]) -> Option<Line<'a>> {
-        parse::line(self, line)
+        parse::line(self, line, false)
+    }
+
+    /// Reads a line of this format with something in front of it or behind it that isn't nginx's.
+    pub fn parse_within<'a>(&self, line: &'a [u8]) -> Option<Line<'a>> {
+        affix::line(self, line)
     }
 }
 

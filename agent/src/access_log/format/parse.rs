@@ -7,11 +7,16 @@ use memchr::memmem;
 use super::stamp::{self, Stamp};
 use super::{Escape, Format, Piece, Var};
 
+/// How often a line may be tried in another way: values that look like what stands between values are rare.
+const STEPS: u32 = 500;
+
 /// What a line says, in the log's own bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Line<'a> {
     addr: Option<&'a [u8]>,
     peer: Option<&'a [u8]>,
+    proxy: Option<&'a [u8]>,
+    added: Option<&'a [u8]>,
     coarse: Option<Stamp>,
     fine: Option<Stamp>,
     /// How long it took to answer, milliseconds (`$request_time`), where the format has it.
@@ -36,26 +41,35 @@ impl Line<'_> {
         self.fine.or(self.coarse)
     }
 
-    /// Who connected: the peer where logged, else `$remote_addr`. An IPv4 address in IPv6's clothes is IPv4.
+    /// Who connected: the peer where logged, else `$remote_addr`, else what holds exactly one address. An IPv4 address
+    /// in IPv6's clothes is IPv4.
     pub fn node(&self) -> Option<IpAddr> {
-        let text = std::str::from_utf8(self.peer.or(self.addr)?).ok()?;
-        Some(text.parse::<IpAddr>().ok()?.to_canonical())
+        [self.peer, self.addr, self.proxy, self.added].into_iter().flatten().find_map(|text| {
+            let text = std::str::from_utf8(text).ok()?;
+            Some(text.parse::<IpAddr>().ok()?.to_canonical())
+        })
     }
 }
 
-pub(super) fn line<'a>(format: &Format, text: &'a [u8]) -> Option<Line<'a>> {
+/// Reads a line; `cut` allows for something behind it that isn't nginx's.
+pub(super) fn line<'a>(format: &Format, text: &'a [u8], cut: bool) -> Option<Line<'a>> {
     let mut found = Line::default();
+    let mut steps = STEPS;
     let mut rest = text;
     let (last, firsts) = format.segments.split_last()?;
     for pieces in firsts {
         let end = quote(format.escape, rest)?;
-        segment(pieces, &rest[..end], &mut found)?;
+        segment(pieces, &rest[..end], &mut found, &mut steps)?;
         rest = &rest[end + 1..];
+    }
+    if cut {
+        begins(last, rest, &mut found)?;
+        return Some(found);
     }
     if format.escape != Escape::None && quote(format.escape, rest).is_some() {
         return None; // a quotation mark too many: of another format
     }
-    segment(last, rest, &mut found)?;
+    segment(last, rest, &mut found, &mut steps)?;
     Some(found)
 }
 
@@ -65,8 +79,50 @@ fn quote(escape: Escape, text: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'"', text).find(|at| escape != Escape::Json || backslashes(*at) % 2 == 0)
 }
 
+/// Reads the last segment of a line that something follows: from the left alone, up to what isn't a part of a word.
+fn begins<'a>(pieces: &[Piece], text: &'a [u8], found: &mut Line<'a>) -> Option<()> {
+    let (pieces, text) = from_left(pieces, text, found)?;
+    match pieces {
+        [] => (!text.first().is_some_and(u8::is_ascii_alphanumeric)).then_some(()),
+        // Where it ends nobody knows.
+        [Piece::Var(var)] => set(*var, text, found),
+        _ => None,
+    }
+}
+
 /// Reads what stands between two quotation marks: from the left and from the right as far as grammar carries.
-fn segment<'a>(pieces: &[Piece], text: &'a [u8], found: &mut Line<'a>) -> Option<()> {
+fn segment<'a>(pieces: &[Piece], text: &'a [u8], found: &mut Line<'a>, steps: &mut u32) -> Option<()> {
+    let (mut pieces, mut text) = from_left(pieces, text, found)?;
+    while let [others @ .., last] = pieces
+        && !others.is_empty()
+    {
+        match last {
+            Piece::Text(literal) => text = text.strip_suffix(literal.as_slice())?,
+            // `$status$body_bytes_sent`: where the second begins only the first one tells.
+            Piece::Var(var)
+                if fixed_length(*var).is_none() && matches!(others.last(), Some(Piece::Var(_))) =>
+            {
+                break;
+            }
+            Piece::Var(var) if var.is_strict() => {
+                let (rest, value) =
+                    text.split_at_checked(text.len().checked_sub(length_back(*var, text)?)?)?;
+                set(*var, value, found)?;
+                text = rest;
+            }
+            Piece::Var(_) => break,
+        }
+        pieces = others;
+    }
+    middle(pieces, text, found, steps)
+}
+
+/// Reads texts and values of a known grammar from the left; what is left of pieces and text.
+fn from_left<'a, 'p>(
+    pieces: &'p [Piece],
+    text: &'a [u8],
+    found: &mut Line<'a>,
+) -> Option<(&'p [Piece], &'a [u8])> {
     let (mut pieces, mut text) = (pieces, text);
     while let [first, others @ ..] = pieces {
         match first {
@@ -80,35 +136,54 @@ fn segment<'a>(pieces: &[Piece], text: &'a [u8], found: &mut Line<'a>) -> Option
         }
         pieces = others;
     }
-    while let [others @ .., last] = pieces
-        && !others.is_empty()
-    {
-        match last {
-            Piece::Text(literal) => text = text.strip_suffix(literal.as_slice())?,
-            Piece::Var(var) if var.is_strict() => {
-                let (rest, value) =
-                    text.split_at_checked(text.len().checked_sub(length_back(*var, text)?)?)?;
-                set(*var, value, found)?;
-                text = rest;
-            }
-            Piece::Var(_) => break,
-        }
-        pieces = others;
-    }
-    middle(pieces, text, found)
+    Some((pieces, text))
 }
 
-/// Reads what neither end's grammar reaches: one value that can be anything, or several that only texts part.
-fn middle<'a>(pieces: &[Piece], text: &'a [u8], found: &mut Line<'a>) -> Option<()> {
-    match pieces {
-        [] => text.is_empty().then_some(()),
-        [Piece::Var(var)] if !var.is_strict() => set(*var, text, found),
-        [Piece::Var(var), Piece::Text(literal), others @ ..] if !var.is_strict() => {
-            let at = memmem::find(text, literal)?;
-            set(*var, &text[..at], found)?;
-            segment(others, &text[at + literal.len()..], found)
+/// Reads what neither end's grammar reaches: values that can be anything, parted by texts that may be in them too.
+fn middle<'a>(pieces: &[Piece], text: &'a [u8], found: &mut Line<'a>, steps: &mut u32) -> Option<()> {
+    let vars = pieces.iter().take_while(|piece| matches!(piece, Piece::Var(_))).count();
+    let (run, others) = pieces.split_at_checked(vars)?;
+    let Some((Piece::Text(literal), others)) = others.split_first() else {
+        return if run.is_empty() { text.is_empty().then_some(()) } else { values(run, text, found) };
+    };
+    for at in memmem::find_iter(text, literal) {
+        *steps = steps.checked_sub(1)?;
+        let before = *found;
+        let read = values(run, &text[..at], found);
+        if read.and_then(|()| segment(others, &text[at + literal.len()..], found, steps)).is_some() {
+            return Some(());
         }
-        _ => None,
+        *found = before;
+    }
+    None
+}
+
+/// Reads the values of variables that stand side by side, as far as it can be told which is which.
+fn values<'a>(run: &[Piece], text: &'a [u8], found: &mut Line<'a>) -> Option<()> {
+    let var = |piece: &Piece| match piece {
+        Piece::Var(var) => *var,
+        Piece::Text(_) => Var::Other,
+    };
+    match run {
+        [one] => set(var(one), text, found),
+        // `$uri$is_args$args`
+        [first, others @ ..]
+            if var(first) == Var::Path && others.iter().all(|piece| var(piece) == Var::Query) =>
+        {
+            set(Var::Path, text, found)
+        }
+        // `$scheme$host$request_uri`: a path begins at the first slash.
+        [hosts @ .., last]
+            if var(last) == Var::Path
+                && hosts.iter().all(|piece| matches!(var(piece), Var::Host | Var::Name)) =>
+        {
+            let (host, path) = text.split_at_checked(memchr::memchr(b'/', text).unwrap_or(text.len()))?;
+            if let [one] = hosts {
+                set(var(one), host, found)?;
+            }
+            set(Var::Path, path, found)
+        }
+        _ => Some(()),
     }
 }
 
@@ -118,11 +193,18 @@ fn length(var: Var, text: &[u8], next: Option<&Piece>) -> Option<usize> {
         return Some(fixed);
     }
     let run = text.iter().take_while(|b| belongs(var, **b)).count();
+    if var == Var::Msec {
+        // Three decimals, whatever stands beside them.
+        let whole = text.iter().take_while(|b| b.is_ascii_digit()).count();
+        return Some((whole + 4).min(run));
+    }
     match next {
         // `$remote_addr:$remote_port`
         Some(Piece::Text(literal)) if literal.first().is_some_and(|b| belongs(var, *b)) => {
             memchr::memrchr(*literal.first()?, &text[..run])
         }
+        // `$body_bytes_sent$status`
+        Some(Piece::Var(next)) if *next == Var::Status => run.checked_sub(3),
         _ => Some(run),
     }
 }
@@ -143,6 +225,7 @@ fn fixed_length(var: Var) -> Option<usize> {
 fn belongs(var: Var, byte: u8) -> bool {
     match var {
         Var::Addr | Var::PeerAddr => byte.is_ascii_alphanumeric() || byte == b':' || byte == b'.',
+        Var::ProxyAddr => byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-'),
         Var::Method => byte.is_ascii_uppercase() || byte == b'_' || byte == b'-',
         Var::Msec => byte.is_ascii_digit() || byte == b'.',
         _ => byte.is_ascii_digit() || byte == b'.' || byte == b'-',
@@ -150,9 +233,13 @@ fn belongs(var: Var, byte: u8) -> bool {
 }
 
 fn set<'a>(var: Var, value: &'a [u8], found: &mut Line<'a>) -> Option<()> {
+    let given = Some(value).filter(|v| !v.is_empty() && *v != b"-");
     match var {
         Var::Addr => found.addr = Some(value),
         Var::PeerAddr => found.peer = Some(value),
+        Var::ProxyAddr => found.proxy = given,
+        Var::AddedFor if value.contains(&b',') => found.forwarded = Some(value),
+        Var::AddedFor => found.added = given,
         Var::TimeLocal => found.coarse = Some(stamp::local(value)?),
         Var::TimeIso => found.coarse = Some(stamp::iso8601(value)?),
         Var::Msec => found.fine = Some(stamp::msec(value)?),
@@ -171,9 +258,9 @@ fn set<'a>(var: Var, value: &'a [u8], found: &mut Line<'a>) -> Option<()> {
         Var::Method => found.method = value,
         Var::Path => found.path = value,
         Var::Agent => found.agent = value,
-        Var::Forwarded => found.forwarded = Some(value).filter(|v| !v.is_empty() && *v != b"-"),
-        Var::Host => found.host = Some(value).filter(|v| !v.is_empty() && *v != b"-"),
-        Var::Number | Var::Other => {}
+        Var::Forwarded => found.forwarded = given,
+        Var::Host => found.host = given,
+        Var::Query | Var::Name | Var::Number | Var::Other => {}
     }
     Some(())
 }

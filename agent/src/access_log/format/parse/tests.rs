@@ -1,4 +1,4 @@
-use super::super::{COMBINED, RECOMMENDED};
+use super::super::{COMBINED, FormatError, RECOMMENDED};
 use super::*;
 use proptest::prelude::*;
 
@@ -58,7 +58,7 @@ fn json_with_raw_bytes_and_escaped_quotes_is_read() {
 #[test]
 fn the_peer_is_the_node_where_realip_rewrites_the_address() {
     let format = Format::compile(RECOMMENDED).unwrap();
-    let text = br#"8.8.8.8 - - [14/Nov/2023:22:13:20 +0000] "GET / HTTP/1.1" 200 5 "-" "ELB-HealthChecker/2.0" 1700000000.123 fd00::1 "8.8.8.8" "x""#;
+    let text = br#"8.8.8.8 - - [14/Nov/2023:22:13:20 +0000] "GET / HTTP/1.1" 200 5 "-" "ELB-HealthChecker/2.0" 1700000000.123 fd00::1 "8.8.8.8" "x" 0.000"#;
     let line = format.parse(text).unwrap();
     assert_eq!((line.node(), line.forwarded), ("fd00::1".parse().ok(), Some(&b"8.8.8.8"[..])));
 }
@@ -129,4 +129,84 @@ fn how_long_an_answer_took_is_read_where_the_format_has_it() {
         format.parse(line.as_bytes()).unwrap().took_ms
     };
     assert_eq!((took("1.250"), took("0.000"), took("-")), (Some(1250), Some(0), None));
+}
+
+fn read(format: &str, line: &str) -> Option<(String, String, String, i64)> {
+    let format = Format::compile(format).unwrap();
+    let line = format.parse(line.as_bytes())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some((line.node()?.to_string(), text(line.path), text(line.agent), line.stamp()?.at_ms / 1000))
+}
+
+#[test]
+fn variables_side_by_side_and_blanks_in_values_do_not_hide_a_probe() {
+    let expected = |path: &str| {
+        Some(("10.0.0.7".to_owned(), path.to_owned(), "ELB-HealthChecker/2.0".to_owned(), 1_700_000_000))
+    };
+    for (format, line, path) in [
+        (
+            r#"$remote_addr - $remote_user [$time_local] "$request_method $scheme://$host$request_uri $server_protocol" $status "$http_user_agent""#,
+            r#"10.0.0.7 - - [14/Nov/2023:22:13:20 +0000] "GET http://10.0.0.9/health?a=/b HTTP/1.1" 200 "ELB-HealthChecker/2.0""#,
+            "/health?a=/b",
+        ),
+        (
+            r#"$remote_addr [$time_iso8601] $request_method $uri$is_args$args $status$body_bytes_sent "$http_user_agent""#,
+            r#"10.0.0.7 [2023-11-14T22:13:20+00:00] GET /h?x=y z 2005 "ELB-HealthChecker/2.0""#,
+            "/h?x=y z",
+        ),
+        (
+            "$msec$request_time $remote_addr $http_referer $status $request_uri $http_user_agent",
+            "1700000000.1230.004 10.0.0.7 a b 200 /h ELB-HealthChecker/2.0",
+            "/h",
+        ),
+        (
+            r#"$host$upstream_addr $remote_addr "$http_a$http_b" $time_local "$http_user_agent" $uri"#,
+            r#"web10.0.0.1:80 10.0.0.7 "--" 14/Nov/2023:22:13:20 +0000 "ELB-HealthChecker/2.0" /h"#,
+            "/h",
+        ),
+        (
+            r#"$proxy_add_x_forwarded_for - $remote_user [$time_local] "$request" $status "$http_user_agent""#,
+            r#"10.0.0.7 - - [14/Nov/2023:22:13:20 +0000] "GET /h HTTP/1.1" 200 "ELB-HealthChecker/2.0""#,
+            "/h",
+        ),
+        (
+            r#"$proxy_protocol_addr $remote_addr [$time_local] "$request" "$http_user_agent""#,
+            r#"- 10.0.0.7 [14/Nov/2023:22:13:20 +0000] "GET /h HTTP/1.1" "ELB-HealthChecker/2.0""#,
+            "/h",
+        ),
+    ] {
+        assert_eq!(read(format, line), expected(path), "{format}");
+    }
+}
+
+#[test]
+fn an_address_list_is_a_forwarded_request() {
+    let format = Format::compile(r#"$proxy_add_x_forwarded_for [$time_local] "$http_user_agent""#).unwrap();
+    let line =
+        format.parse(br#"1.2.3.4, 10.0.0.7 [14/Nov/2023:22:13:20 +0000] "ELB-HealthChecker/2.0""#).unwrap();
+    assert_eq!((line.node(), line.forwarded), (None, Some(&b"1.2.3.4, 10.0.0.7"[..])));
+    assert!(format.verifiable());
+}
+
+#[test]
+fn the_time_that_a_request_took_is_read() {
+    let format = Format::compile(RECOMMENDED).unwrap();
+    let text = br#"10.0.0.1 - - [14/Nov/2023:22:13:20 +0000] "GET / HTTP/1.1" 200 5 "-" "ELB-HealthChecker/2.0" 1700000000.123 10.0.0.1 "-" "x" 1.204"#;
+    assert_eq!(format.parse(text).unwrap().took_ms, Some(1204));
+}
+
+#[test]
+fn a_needed_value_that_ends_nowhere_is_told() {
+    let error = Format::compile("$remote_addr [$time_local] $http_user_agent$http_x").unwrap_err();
+    assert_eq!(error, FormatError::Glued("$http_user_agent"));
+}
+
+#[test]
+fn a_line_that_fits_in_a_thousand_ways_costs_little() {
+    let format = Format::compile(
+        "$http_a $http_b $http_c $http_d $http_e [$time_local] $remote_addr $http_user_agent",
+    )
+    .unwrap();
+    let line = "a ".repeat(30_000);
+    assert_eq!(format.parse(line.as_bytes()), None);
 }
