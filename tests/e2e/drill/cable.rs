@@ -13,7 +13,7 @@ use crate::fault::net::cable;
 use crate::fault::skipped;
 
 const DRILL: &str = "drill failover --json --url http://10.77.0.2/ --secs 4 --rps 40 --baseline 1s --deadline 1s \
-                     --interval 1s --timeout 500ms --healthy 2 --expect-instance i-cable";
+                     --interval 1s --timeout 500ms --healthy 2 --expect-instance i-cable --force";
 
 /// A process that ends with the test.
 struct Child(std::process::Child);

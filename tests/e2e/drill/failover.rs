@@ -89,7 +89,8 @@ fn clients_of_a_target_that_hangs_wait_until_their_deadline() {
 #[test]
 fn with_one_target_the_load_balancer_fails_open_and_that_is_not_safe() {
     let fleet = Fleet::start(check(INTERVAL), 1, false).unwrap();
-    let events = drill(&fleet, &format!("--mode stop --secs 5 --rps 40 {CHECK}"), 1, ["yes", "yes", "no"]);
+    let events =
+        drill(&fleet, &format!("--mode stop --secs 5 --rps 40 --force {CHECK}"), 1, ["yes", "yes", "no"]);
     let last = result(&events);
     assert!(last["safety"]["why"][0].as_str().unwrap().contains("failed open"), "{last:#}");
     assert!(last["outage_ms"].as_f64().unwrap() > 4000.0);

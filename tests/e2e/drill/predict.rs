@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use asg_agent::drill::analysis::about::About;
+use asg_agent::drill::analysis::group::Group;
 use asg_agent::drill::analysis::predict::{Check, Failure, Range, Via};
 use asg_agent::drill::analysis::report::{self, Facts, Report, Run, Source};
 use asg_agent::drill::analysis::verdict::Answer;
@@ -92,7 +93,12 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
             node: book.node(([127, 0, 0, asked.node as u8 + 1], 80).into()),
             instance: asked.by.and_then(|target| book.instance(&name(target))),
             stream: Stream::New,
-            outcome: asked.by.map_or(Outcome::Failed(Class::ReadTimeout), |_| Outcome::Status(200)),
+            outcome: match (asked.by, story.failing) {
+                (Some(_), _) => Outcome::Status(200),
+                (None, Failing::Hangs) => Outcome::Failed(Class::ReadTimeout),
+                (None, _) => Outcome::Status(502),
+            },
+            own: false,
         };
         book.samples.push(sample);
     }
@@ -108,6 +114,7 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         healthy: settings.healthy_threshold,
         unhealthy: settings.unhealthy_threshold,
         via: Via::Nginx,
+        group: Group::default(),
     };
     let failure = Failure {
         mode: *mode,
@@ -115,7 +122,8 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         delay: Duration::ZERO,
         deadline: story.deadline,
         of_health: false,
-        others: true,
+        targets: None,
+        rps: *rps,
     };
     let facts = Facts {
         about: About { rps: *rps, ..About::default() },
@@ -127,8 +135,15 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         interval_ms: 0.0,
         interval_source: Source::Given,
         timeout_ms: 0.0,
+        timeout_source: Source::Given,
         healthy: 0,
+        healthy_source: Source::Given,
         unhealthy: 0,
+        unhealthy_source: Source::Given,
+        routing_min: String::new(),
+        routing_min_source: Source::Assumed,
+        anomaly_mitigation: false,
+        slow_start_ms: 0.0,
         checks: Via::Nginx,
     };
     let run = Run {
@@ -136,11 +151,12 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         book,
         marks,
         us: Some(name(0)),
-        others: Some(story.targets > 1),
+        targets: u32::try_from(story.targets).ok(),
         signal: None,
         aborted: None,
         ended: Some(Ok(())),
         leaving: None,
+        left: Vec::new(),
         unfinished: 0,
     };
     report::build(&run, &check, &failure, facts, Vec::new())

@@ -36,7 +36,7 @@ pub(super) fn exit(result: &Report) -> Exit {
 /// Why there is no result, with its exit code.
 pub(super) fn refused(error: DrillError) -> Failure {
     match error {
-        DrillError::Unclean(_) => Failure::new(Exit::Refused, error),
+        DrillError::Refused(_) => Failure::new(Exit::Refused, error),
         DrillError::Fault(e) => failure(e),
         DrillError::System { .. } => Failure::new(Exit::CannotTell, error),
     }

@@ -1,12 +1,14 @@
 //! `agent drill failover`: what clients lose when this target fails.
 
-use std::net::IpAddr;
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use hyper::header::HeaderName;
+use serde_json::Value;
 
+use super::args::{CheckArgs, ClientArgs};
 use super::ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
 use super::view::View;
 use crate::cli::exit::OrExit;
@@ -17,26 +19,72 @@ use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
 use crate::drill::analysis::page;
-use crate::drill::analysis::predict::{Check, Failure as Failing, Prediction, Range, Via, predict};
-use crate::drill::analysis::report::{self, Facts, Source};
-use crate::drill::analysis::rhythm::Rhythm;
+use crate::drill::analysis::predict::{Check, Failure as Failing, Prediction, Range, predict};
+use crate::drill::analysis::report::{self, Facts, Sources};
+use crate::drill::analysis::rhythm::{self, Rhythm};
 use crate::drill::client::names;
-use crate::drill::client::request::Client;
+use crate::drill::client::request::{Client, Pool};
+use crate::drill::client::sample::Stream;
 use crate::drill::client::target::Target;
 use crate::drill::client::tls::Tls;
 use crate::drill::schedule::guard::Limits;
-use crate::drill::schedule::run::{Drill, What, run};
+use crate::drill::schedule::phase::Marks;
+use crate::drill::schedule::run::{self, Drill, What, run};
 use crate::drill::schedule::signals::SignalStream;
 use crate::fault::{self, Mode};
 use crate::identity::{self, Notice};
-use crate::probes::{self, Expect};
+use crate::probes;
 use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
 /// How long the metadata service may take; without it nobody knows who we are, and the drill goes on.
 const IMDS_LIMIT: Duration = Duration::from_secs(3);
+/// How long what runs here may take to say who it is.
+const HERE_LIMIT: Duration = Duration::from_secs(1);
 /// nginx's own restart, at most, where the fault's length is only planned.
 const RESTART: Duration = Duration::from_secs(2);
+
+/// What the daemon here knows, if one runs.
+async fn daemon(admin: SocketAddr) -> Option<Value> {
+    let client = reqwest::Client::builder().no_proxy().timeout(HERE_LIMIT).build().ok()?;
+    let text = client.get(format!("http://{admin}/status")).send().await.ok()?.text().await.ok()?;
+    let status: Value = serde_json::from_str(&text).ok()?;
+    (status["event"] == "status").then_some(status)
+}
+
+/// The slowest interval of the probes that the daemon sees.
+fn kept_interval(status: &Value) -> Option<Duration> {
+    let nodes = status["probes"]["nodes"].as_array()?.iter();
+    let slowest = nodes.filter_map(|node| node["interval_p50_ms"].as_u64()).max()?;
+    Some(rhythm::rounded(Duration::from_millis(slowest)))
+}
+
+/// What the drill asks while it runs.
+struct Ask<'a> {
+    rhythm: &'a RefCell<Option<Rhythm>>,
+    status: Option<&'a Value>,
+    check: Check,
+    failing: Failing,
+    observed: bool,
+}
+
+impl run::Context for Ask<'_> {
+    fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction> {
+        report::prediction(&self.check, &Failing { targets, ..self.failing }, marks, self.observed)
+    }
+
+    fn unhealthy(&self) -> Option<String> {
+        let log = self.rhythm.borrow_mut().as_mut().and_then(|rhythm| {
+            rhythm.look();
+            rhythm.unhealthy()
+        });
+        let daemon = || {
+            let failing = self.status.is_some_and(|status| status["health"]["status"] == "fail");
+            failing.then(|| "this target is unhealthy already: its agent answers 503 on /health".to_owned())
+        };
+        log.or_else(daemon)
+    }
+}
 
 /// Make this target fail, and measure what clients lose until it is back in use
 ///
@@ -79,66 +127,26 @@ pub(super) struct Failover {
     #[command(flatten)]
     check: CheckArgs,
     /// End the fault when more than this part of the last requests fails
-    #[arg(long, value_name = "PCT", value_parser = percent)]
+    #[arg(long, value_name = "PCT", value_parser = percent, help_heading = "Safety")]
     max_error_pct: Option<f64>,
     /// End the fault when clients have got errors for so long
-    #[arg(long, value_name = "D", value_parser = parse_span)]
+    #[arg(long, value_name = "D", value_parser = parse_span, help_heading = "Safety")]
     max_outage: Option<Span>,
     /// The nginx with this configuration, where several run
-    #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid")]
+    #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid", help_heading = "Failure")]
     conf: Option<PathBuf>,
     /// The nginx with this master process, where several run
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", help_heading = "Failure")]
     pid: Option<i32>,
     /// slow: how late /health answers [default: 10s]
-    #[arg(long, value_name = "D", value_parser = parse_span)]
+    #[arg(long, value_name = "D", value_parser = parse_span, help_heading = "Failure")]
     delay: Option<Span>,
     /// error: what requests are answered [default: 503]
-    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599))]
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599), help_heading = "Failure")]
     status: Option<u16>,
-    /// Go on although the baseline isn't clean; also as in `agent fail --force`
-    #[arg(long)]
+    /// Go on although something speaks against it; also as in `agent fail --force`
+    #[arg(long, help_heading = "Safety")]
     force: bool,
-}
-
-/// How requests are sent.
-#[derive(Debug, clap::Args)]
-struct ClientArgs {
-    /// The Host header, and the name on the certificate [default: the URL's]
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
-    /// Measure these addresses instead of those that the name has
-    #[arg(long, value_name = "IP,…", value_delimiter = ',')]
-    resolve: Vec<IpAddr>,
-    /// The header in which an answer names its instance
-    #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
-    instance_header: HeaderName,
-    /// How long a request waits for its answer
-    #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_span)]
-    deadline: Span,
-    /// How long everything must be well before
-    #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_span)]
-    baseline: Span,
-}
-
-/// The target group's health check: what the prediction is made of.
-#[derive(Debug, clap::Args)]
-struct CheckArgs {
-    /// HealthCheckIntervalSeconds [default: as the probes in the log come, else [probes] expect]
-    #[arg(long, value_name = "D", value_parser = parse_span)]
-    interval: Option<Span>,
-    /// HealthCheckTimeoutSeconds [default: 5s, at most the interval]
-    #[arg(long, value_name = "D", value_parser = parse_span)]
-    timeout: Option<Span>,
-    /// HealthyThresholdCount
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
-    healthy: u32,
-    /// UnhealthyThresholdCount
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10))]
-    unhealthy: u32,
-    /// Whose port the health check asks [default: nginx's]
-    #[arg(long, value_enum)]
-    checks: Option<Via>,
 }
 
 impl Failover {
@@ -152,14 +160,18 @@ impl Failover {
         let tls =
             target.tls.then(|| Tls::new(&target.certificate_name())).transpose().or_exit(Exit::CannotTell)?;
         let request = if self.observe { None } else { Some(self.request(&settings)?) };
-        if let Some(request) = &request {
-            fault::preflight::plan(request).map_err(failure)?;
-        }
+        let plan = request.as_ref().map(fault::preflight::plan).transpose().map_err(failure)?;
+        let endpoint = match (&plan, &request) {
+            (Some(plan), Some(request)) => {
+                Some(plan.target.as_ref().map_or(request.health, |t| t.endpoint.addr))
+            }
+            _ => None,
+        };
         raise_descriptors(DESCRIPTORS);
         let mut out = Output::new(common.json);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-        runtime.block_on(self.drill(settings, target, tls, request, signals, &mut out))
+        runtime.block_on(self.drill(settings, target, tls, (request, endpoint), signals, &mut out))
     }
 
     fn validate(&self) -> Result<(), Failure> {
@@ -209,7 +221,7 @@ impl Failover {
         settings: Settings,
         target: Target,
         tls: Option<Tls>,
-        request: Option<fault::preflight::Request>,
+        (request, endpoint): (Option<fault::preflight::Request>, Option<SocketAddr>),
         signals: Signals,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
@@ -228,13 +240,21 @@ impl Failover {
             let _ = tokio::time::timeout(IMDS_LIMIT, known).await;
             us = identity.borrow().instance_id().map(str::to_owned);
         }
-        if us.is_none() && !self.observe {
-            out.note("agent: the metadata service does not tell who this is: name it with --expect-instance");
+        // As nginx itself says it is what clients will read.
+        let here = match &endpoint {
+            Some(endpoint) => self.named_here(&target, *endpoint).await,
+            None => None,
+        };
+        if self.expect_instance.is_none() {
+            us = here.clone().or(us);
         }
-        let mut rhythm = self.rhythm(&settings.probes, settings.nginx.conf.as_deref(), out);
-        let (check, interval_source) = self.check(rhythm.as_ref(), &settings.probes);
+        let status = if self.observe { None } else { daemon(settings.serve.admin).await };
+        let rhythm = RefCell::new(self.rhythm(&settings.probes, settings.nginx.conf.as_deref(), out));
+        let measured = rhythm.borrow().as_ref().and_then(Rhythm::interval);
+        let measured = measured.or_else(|| status.as_ref().and_then(kept_interval));
+        let (check, sources) = self.check.check(measured, &settings.probes);
         let failing = self.failing(&target);
-        let facts = self.facts(&target, &check, interval_source, us.clone());
+        let facts = self.facts(&target, &check, &sources, us.clone());
         let what = match request {
             Some(request) => What::Fault(settings.paths.clone(), request),
             None => What::Observe(self.secs.0),
@@ -252,20 +272,20 @@ impl Failover {
             limits: Limits { error_pct: self.max_error_pct, outage: self.max_outage.map(|span| span.0) },
             force: self.force,
             us,
+            here,
+            header: self.client.instance_header.to_string(),
+            group: check.group,
         };
         let planned = predict(&check, &failing);
         let mut view = View::new(&facts, &planned);
         view.start(out);
-        let bounds =
-            |marks: &crate::drill::schedule::phase::Marks, others: Option<bool>| -> Option<Prediction> {
-                let failing = Failing { others: others.unwrap_or(true), ..failing };
-                report::prediction(&check, &failing, marks, self.observe)
-            };
-        let ran = run(drill, client, &signals, &bounds, &mut |event| view.show(out, &event)).await;
+        let context =
+            Ask { rhythm: &rhythm, status: status.as_ref(), check, failing, observed: self.observe };
+        let ran = run(drill, client, &signals, &context, &mut |event| view.show(out, &event)).await;
         view.clear();
         let mut ran = ran.map_err(refused)?;
         ran.leaving = identity.and_then(|identity| identity.borrow().leaving(&[Notice::Lifecycle]));
-        let probes = rhythm.as_mut().map_or_else(Vec::new, |rhythm| {
+        let probes = rhythm.borrow_mut().as_mut().map_or_else(Vec::new, |rhythm| {
             rhythm.look();
             rhythm.nodes()
         });
@@ -275,6 +295,12 @@ impl Failover {
         view.report(out, &result, &ran, page);
         written?;
         Ok(exit(&result))
+    }
+
+    /// What the target here calls itself, asked as clients ask; `None` where it doesn't say, or speaks no plain HTTP.
+    async fn named_here(&self, target: &Target, endpoint: SocketAddr) -> Option<String> {
+        let client = Client::new(target.clone(), self.client.instance_header.clone(), HERE_LIMIT, None);
+        client.ask(endpoint, Stream::New, &Pool::default()).await.instance
     }
 
     fn rhythm(&self, settings: &probes::Settings, conf: Option<&Path>, out: &mut Output) -> Option<Rhythm> {
@@ -290,22 +316,6 @@ impl Failover {
         }
     }
 
-    fn check(&self, rhythm: Option<&Rhythm>, settings: &probes::Settings) -> (Check, Source) {
-        let given = self.check.interval.map(|span| (span.0, Source::Given));
-        let measured = || Some((rhythm?.interval()?, Source::Measured));
-        let (interval, source) = given.or_else(measured).unwrap_or_else(|| match settings.expect {
-            Expect::Every(span) => (span.0, Source::Assumed),
-            // HealthCheckIntervalSeconds, unless set.
-            Expect::Auto => (Duration::from_secs(30), Source::Assumed),
-        });
-        let timeout = self.check.timeout.map_or(Duration::from_secs(5).min(interval), |span| span.0);
-        let (healthy, unhealthy) = (self.check.healthy, self.check.unhealthy);
-        (
-            Check { interval, timeout, healthy, unhealthy, via: self.check.checks.unwrap_or(Via::Nginx) },
-            source,
-        )
-    }
-
     /// The fault as it is planned.
     fn failing(&self, target: &Target) -> Failing {
         let lasts = self.secs.0;
@@ -315,17 +325,12 @@ impl Failover {
             delay: self.delay.map_or(Duration::from_secs(10), |span| span.0),
             deadline: self.client.deadline.0,
             of_health: target.is_health(),
-            others: true,
+            targets: None,
+            rps: self.rps,
         }
     }
 
-    fn facts(
-        &self,
-        target: &Target,
-        check: &Check,
-        interval_source: Source,
-        instance: Option<String>,
-    ) -> Facts {
+    fn facts(&self, target: &Target, check: &Check, sources: &Sources, instance: Option<String>) -> Facts {
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         Facts {
             about: About::of(target, self.rps),
@@ -335,10 +340,17 @@ impl Failover {
             deadline_ms: ms(self.client.deadline.0),
             instance,
             interval_ms: ms(check.interval),
-            interval_source,
+            interval_source: sources.interval,
             timeout_ms: ms(check.timeout),
+            timeout_source: sources.timeout,
             healthy: check.healthy,
+            healthy_source: sources.healthy,
             unhealthy: check.unhealthy,
+            unhealthy_source: sources.unhealthy,
+            routing_min: check.group.routing_min.to_string(),
+            routing_min_source: sources.routing_min,
+            anomaly_mitigation: check.group.anomaly_mitigation,
+            slow_start_ms: ms(check.group.slow_start),
             checks: check.via,
         }
     }

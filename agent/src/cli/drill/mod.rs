@@ -1,5 +1,6 @@
 //! `agent drill`: what clients lose when this target fails, and how the group grows under load.
 
+mod args;
 mod ends;
 mod failover;
 mod live;

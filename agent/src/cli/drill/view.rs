@@ -11,7 +11,8 @@ use super::ends::last_line;
 use super::live::{Live, NAME, paint};
 use crate::cli::fail::sentence;
 use crate::cli::output::Output;
-use crate::drill::analysis::predict::{Prediction, Range};
+use crate::drill::analysis::evidence::bounds as range;
+use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::{Facts, Report, Run, Source};
 use crate::drill::analysis::strip::{cells, slice};
 use crate::drill::analysis::verdict::{Answer, Verdict, secs};
@@ -19,8 +20,9 @@ use crate::drill::analysis::window::ms;
 use crate::drill::client::names::Change;
 use crate::drill::client::sample::{Book, Outcome, Sample};
 use crate::drill::schedule::phase::Phase;
-use crate::drill::schedule::run::Event;
-use crate::fault::event::Told;
+use crate::drill::schedule::run::{Ending, Event};
+use crate::fault;
+use crate::fault::event::{Step, Told, Why};
 use crate::sys::clock::rfc3339;
 
 /// Cells of a timeline in the report.
@@ -33,11 +35,19 @@ pub(super) struct View {
     facts: Facts,
     planned: Prediction,
     started: Timestamp,
+    /// Why this drill ends its fault, once it does.
+    ending: Option<Ending>,
 }
 
 impl View {
     pub(super) fn new(facts: &Facts, planned: &Prediction) -> Self {
-        Self { live: Live::new(), facts: facts.clone(), planned: *planned, started: Timestamp::now() }
+        Self {
+            live: Live::new(),
+            facts: facts.clone(),
+            planned: *planned,
+            started: Timestamp::now(),
+            ending: None,
+        }
     }
 
     /// What will be done, and what should come of it.
@@ -55,18 +65,31 @@ impl View {
             "{what}, {} at {} requests a second to each address",
             facts.about.url, facts.about.rps
         ));
-        let source = match facts.interval_source {
+        let source = |source: Source| match source {
             Source::Given => "given",
             Source::Measured => "measured",
             Source::Assumed => "assumed",
         };
         out.text(&format!(
-            "health check every {} s ({source}), time-out {} s, thresholds {} healthy, {} unhealthy",
+            "health check every {} s ({}), time-out {} s ({}), {} healthy ({}), {} unhealthy ({})",
             facts.interval_ms / 1e3,
+            source(facts.interval_source),
             facts.timeout_ms / 1e3,
+            source(facts.timeout_source),
             facts.healthy,
-            facts.unhealthy
+            source(facts.healthy_source),
+            facts.unhealthy,
+            source(facts.unhealthy_source)
         ));
+        let mut group =
+            format!("fails open below {} healthy ({})", facts.routing_min, source(facts.routing_min_source));
+        if facts.anomaly_mitigation {
+            group.push_str(", mitigates anomalies");
+        }
+        if facts.slow_start_ms > 0.0 {
+            group.push_str(&format!(", slow start {} s", facts.slow_start_ms / 1e3));
+        }
+        out.text(&group);
         let outage = if planned.visible {
             format!("an outage of {}", range(&planned.outage))
         } else {
@@ -111,13 +134,34 @@ impl View {
             }
             Event::Fault(Told::Event(event)) => {
                 self.live.clear();
-                out.event(event);
-                out.text(&sentence(event));
+                self.fault(out, event);
+            }
+            Event::Ending(ending) => self.ending = Some((*ending).clone()),
+            Event::Refused(refusals) => {
+                self.live.clear();
+                out.event(&json!({"event": "refused", "reasons": refusals}));
             }
             Event::Fault(Told::Warning(text)) => self.warn(out, text),
             Event::Fault(Told::Holding { .. }) => {}
             Event::Warning(text) => self.warn(out, text),
         }
+    }
+
+    /// A step of the fault. That it ends early because of this drill is said as it is, not as the fault sees it.
+    fn fault(&self, out: &mut Output, event: &fault::event::Event) {
+        let ours = matches!(event.step, Step::Recovering { why: Why::Asked });
+        let Some(ending) = self.ending.as_ref().filter(|_| ours) else {
+            out.event(event);
+            return out.text(&sentence(event));
+        };
+        let (why, text) = match ending {
+            Ending::Signal(signal) => ("signal", format!("ended by {}", name_of(*signal))),
+            Ending::Limit(why) => ("limit", why.clone()),
+        };
+        let mut line = serde_json::to_value(event).unwrap_or_default();
+        line["why"] = why.into();
+        out.event(&line);
+        out.text(&format!("{}  recovering {text}", event.at));
     }
 
     fn warn(&mut self, out: &mut Output, text: &str) {
@@ -258,13 +302,23 @@ fn phases(out: &mut Output, result: &Report) {
 
 fn answer(out: &mut Output, question: &str, verdict: Option<&Verdict>) {
     let Some(verdict) = verdict else { return };
-    let (word, colour) = match verdict.answer {
-        Answer::Yes => ("yes", "32"),
-        Answer::No => ("no", "31"),
-        Answer::Unknown => ("cannot tell", "33"),
+    out.text(&format!("{question:<11} {}", word(out, verdict.answer)));
+    for reason in &verdict.reasons {
+        let pad = " ".repeat(12_usize.saturating_sub(reason.answer.word().chars().count()));
+        out.text(&format!("  {}{pad}{}", word(out, reason.answer), reason.text));
+    }
+    if let Some(hint) = &verdict.hint {
+        out.text(&format!("              {hint}"));
+    }
+}
+
+fn word(out: &Output, answer: Answer) -> String {
+    let colour = match answer {
+        Answer::Yes => "32",
+        Answer::No => "31",
+        Answer::Unknown => "33",
     };
-    let word = if out.colours() { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
-    out.text(&format!("{question:<11} {word}: {}", verdict.why.join("; ")));
+    if out.colours() { format!("\x1b[{colour}m{}\x1b[0m", answer.word()) } else { answer.word().to_owned() }
 }
 
 fn describe(phase: Phase, observed: bool) -> Option<&'static str> {
@@ -277,9 +331,11 @@ fn describe(phase: Phase, observed: bool) -> Option<&'static str> {
     }
 }
 
-fn range(range: &Range) -> String {
-    if range.least == range.most {
-        return secs(range.most);
+/// A signal as people know it.
+fn name_of(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(nix::sys::signal::Signal::SIGINT) => "Ctrl-C".to_owned(),
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
     }
-    format!("{:.1} to {}", range.least.as_secs_f64(), secs(range.most))
 }

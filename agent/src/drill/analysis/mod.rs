@@ -1,11 +1,15 @@
 //! What a drill comes to. Pure but `rhythm`.
 //!
-//! - `predict`: the bounds, derived. `window`, `latency`, `strip`: figures. `rhythm`: the probes that this target saw.
-//!   `verdict`: the answers. `about`: what each drill tells of itself. `report`: all of it together; `page`: the same as
+//! - `predict`, `group`: the bounds, derived. `fits`: the settings that would have fitted. `window`, `latency`, `strip`: figures. `rhythm`, `modal`: the probes that this target saw.
+//!   `verdict`, `evidence`: the answers. `about`: what each drill tells of itself. `report`: all of it together; `page`: the same as
 //!   one page of HTML. `scale`: the instances that come and go under load.
 
 pub mod about;
+pub mod evidence;
+pub mod fits;
+pub mod group;
 pub mod latency;
+pub mod modal;
 pub mod page;
 pub mod predict;
 pub mod report;

@@ -16,12 +16,17 @@
 //! successes in a row, `(H−1)·I … H·I` after the recovery. A probe that hung when the fault ended is answered then, up to
 //! `T` after it was sent: after a silent fault the lower bound is `T` less.
 //!
-//! With no other healthy target the load balancer fails open: it goes on sending requests here, and the outage lasts as
-//! long as the fault.
+//! The load balancer fails open where too few other targets are healthy (`group`): it goes on sending requests here, and
+//! the outage lasts as long as the fault.
+//!
+//! With anomaly mitigation it may send less and less to a target that errs before any probe says so: the outage is then
+//! anything up to the same bound. In slow start a target that is back gets its first request later.
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::group::Group;
 
 use crate::fault::Mode;
 
@@ -34,7 +39,7 @@ const AGENT_SEES_HANG: Duration = Duration::from_secs(3);
 const AGENT_SEES_END: Duration = Duration::from_secs(1);
 
 /// Whom the target group's health check asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
     /// A port of nginx.
@@ -56,6 +61,8 @@ pub struct Check {
     pub unhealthy: u32,
     /// Whom it asks.
     pub via: Via,
+    /// What else of the target group matters.
+    pub group: Group,
 }
 
 /// The fault and what else matters.
@@ -71,8 +78,10 @@ pub struct Failure {
     pub deadline: Duration,
     /// Whether it is `/health` that is measured.
     pub of_health: bool,
-    /// Whether another healthy target is there to take over.
-    pub others: bool,
+    /// How many targets are healthy before, this one among them; `None` where it can't be told.
+    pub targets: Option<u32>,
+    /// Requests a second to each node.
+    pub rps: u32,
 }
 
 /// A time, at least and at most.
@@ -100,6 +109,19 @@ impl Range {
     }
 }
 
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Bounds {
+            least_ms: f64,
+            most_ms: f64,
+        }
+        let bounds = Bounds::deserialize(deserializer)?;
+        let time = |ms: f64| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();
+        Ok(Self { least: time(bounds.least_ms), most: time(bounds.most_ms) })
+    }
+}
+
 impl Serialize for Range {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
@@ -111,18 +133,17 @@ impl Serialize for Range {
 }
 
 /// The bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prediction {
     /// Whether clients are to see anything of it.
     pub visible: bool,
+    /// Whether the load balancer has enough other healthy targets to stop using this one; `false`: it fails open.
+    pub takes_out: bool,
     /// From the first to the last client error.
-    #[serde(rename = "outage")]
     pub outage: Range,
     /// From the beginning of the fault until a node takes the target out; `None` when no probe sees the fault.
-    #[serde(rename = "detection")]
     pub detection: Option<Range>,
     /// From the recovery until every node uses the target again.
-    #[serde(rename = "readmission")]
     pub readmission: Range,
 }
 
@@ -130,21 +151,31 @@ pub struct Prediction {
 pub fn predict(check: &Check, failure: &Failure) -> Prediction {
     let detection = detection(check, failure);
     let visible = is_visible(failure);
+    let takes_out = takes_out(check, failure);
     let lasts = failure.lasts;
     // Who asks a silent target shortly before it recovers is answered in time.
     let patient = if is_silent(failure.mode) { failure.deadline } else { Duration::ZERO };
     let throughout = Range::new(lasts.least.saturating_sub(patient), lasts.most);
     let outage = match detection {
         _ if !visible => Range::default(),
-        Some(detection) if failure.others => {
-            Range::new(detection.least.min(throughout.least), detection.most.min(throughout.most))
+        Some(detection) if takes_out => {
+            let most = detection.most.min(throughout.most);
+            let least = detection.least.min(throughout.least);
+            Range::new(if check.group.mitigates(failure.targets) { Duration::ZERO } else { least }, most)
         }
         _ => throughout,
     };
-    Prediction { visible, outage, detection, readmission: readmission(check, failure, detection) }
+    let readmission = readmission(check, failure, detection.filter(|_| takes_out));
+    Prediction { visible, takes_out, outage, detection, readmission }
 }
 
-fn is_silent(mode: Mode) -> bool {
+/// Whether enough other targets are healthy; where it can't be told, they are taken to be.
+fn takes_out(check: &Check, failure: &Failure) -> bool {
+    failure.targets.is_none_or(|targets| !check.group.fails_open(targets.saturating_sub(1), targets))
+}
+
+/// Whether a target that fails so gives no answer at all.
+pub fn is_silent(mode: Mode) -> bool {
     matches!(mode, Mode::Hang | Mode::Drop | Mode::Slow)
 }
 
@@ -176,7 +207,7 @@ fn detection(check: &Check, failure: &Failure) -> Option<Range> {
 fn readmission(check: &Check, failure: &Failure, detection: Option<Range>) -> Range {
     let Some(detection) = detection else { return Range::default() };
     let lasts = failure.lasts;
-    if lasts.most < detection.least || !failure.others {
+    if lasts.most < detection.least {
         // Never out of use.
         return Range::default();
     }
@@ -184,7 +215,8 @@ fn readmission(check: &Check, failure: &Failure, detection: Option<Range>) -> Ra
         (Mode::Unhealthy | Mode::Slow, _) | (_, Via::Agent) => AGENT_SEES_END,
         _ => Duration::ZERO,
     };
-    let most = check.interval * check.healthy + late;
+    let first_request = check.group.first_request(failure.targets.unwrap_or(2), failure.rps);
+    let most = check.interval * check.healthy + late + first_request;
     let early = if is_silent(failure.mode) { check.timeout } else { Duration::ZERO };
     // A fault that ends while some nodes have noticed and others haven't: those never stopped using the target.
     let everywhere = lasts.least >= detection.most;
@@ -201,7 +233,8 @@ mod tests {
     }
 
     fn check(via: Via) -> Check {
-        Check { interval: secs(5), timeout: secs(2), healthy: 5, unhealthy: 2, via }
+        let group = Group::default();
+        Check { interval: secs(5), timeout: secs(2), healthy: 5, unhealthy: 2, via, group }
     }
 
     fn failure(mode: Mode, lasts: u64) -> Failure {
@@ -211,7 +244,8 @@ mod tests {
             delay: secs(10),
             deadline: secs(5),
             of_health: false,
-            others: true,
+            targets: Some(2),
+            rps: 20,
         }
     }
 
@@ -241,8 +275,45 @@ mod tests {
 
     #[test]
     fn without_another_target_the_outage_is_the_whole_fault() {
-        let alone = Failure { others: false, ..failure(Mode::Stop, 60) };
+        let alone = Failure { targets: Some(1), ..failure(Mode::Stop, 60) };
         assert_eq!(bounds(predict(&check(Via::Nginx), &alone).outage), (60, 60));
+    }
+
+    #[test]
+    fn below_the_groups_minimum_the_outage_is_the_whole_fault() {
+        let of = |minimum: &str, targets| {
+            let group = Group { routing_min: minimum.parse().unwrap(), ..Group::default() };
+            let check = Check { group, ..check(Via::Nginx) };
+            predict(&check, &Failure { targets, ..failure(Mode::Stop, 60) })
+        };
+        for (minimum, targets) in [("2", 2), ("3", 3), ("60%", 2), ("100%", 10), ("67%", 3)] {
+            let found = of(minimum, Some(targets));
+            assert!(!found.takes_out && bounds(found.outage) == (60, 60), "{minimum} of {targets}");
+            assert_eq!(bounds(found.readmission), (0, 0));
+        }
+        for (minimum, targets) in
+            [("1", Some(2)), ("2", Some(3)), ("50%", Some(2)), ("66%", Some(3)), ("9", None)]
+        {
+            let found = of(minimum, targets);
+            assert!(found.takes_out && bounds(found.outage) == (5, 10), "{minimum} of {targets:?}");
+        }
+    }
+
+    #[test]
+    fn anomaly_mitigation_may_end_an_outage_earlier_and_needs_three_targets() {
+        let group = Group { anomaly_mitigation: true, ..Group::default() };
+        let check = Check { group, ..check(Via::Nginx) };
+        let of = |targets| bounds(predict(&check, &Failure { targets, ..failure(Mode::Stop, 60) }).outage);
+        assert_eq!((of(Some(3)), of(None), of(Some(2))), ((0, 10), (0, 10), (5, 10)));
+    }
+
+    #[test]
+    fn in_slow_start_the_first_request_comes_later() {
+        let group = Group { slow_start: secs(300), ..Group::default() };
+        let check = Check { group, ..check(Via::Nginx) };
+        let found = predict(&check, &failure(Mode::Stop, 60)).readmission;
+        assert_eq!(found.least, secs(20));
+        assert!(found.most > secs(35) && found.most < secs(60), "{found:?}");
     }
 
     #[test]

@@ -3,21 +3,23 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::about::About;
+use super::evidence::Evidence;
+use super::fits::{Measured, fits};
 use super::latency::{self, PhaseReport};
-use super::predict::{Check, Failure, Prediction, Range, predict};
-use super::verdict::{Evidence, Verdict};
+use super::predict::{Check, Failure, Prediction, Range, is_silent, predict};
+use super::verdict::{Answer, Verdict};
 use super::window::{self, InstanceReport, NodeReport, Window, ms};
 use crate::cadence;
-use crate::drill::client::sample::{Book, Sample};
+use crate::drill::client::sample::{Book, By, Class, Outcome, Sample};
 use crate::drill::schedule::pace::Lateness;
 use crate::drill::schedule::phase::Marks;
 use crate::fault::Mode;
 
 /// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A flag.
@@ -26,6 +28,21 @@ pub enum Source {
     Measured,
     /// Neither: AWS's default, or the configuration's.
     Assumed,
+}
+
+/// Where each value of the health check comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sources {
+    /// The interval.
+    pub interval: Source,
+    /// The time-out.
+    pub timeout: Source,
+    /// The healthy threshold.
+    pub healthy: Source,
+    /// The unhealthy threshold.
+    pub unhealthy: Source,
+    /// The group's minimum.
+    pub routing_min: Source,
 }
 
 /// What the drill was told and what it ran on.
@@ -50,10 +67,24 @@ pub struct Facts {
     pub interval_source: Source,
     /// Its time-out.
     pub timeout_ms: f64,
+    /// Where that comes from.
+    pub timeout_source: Source,
     /// Its healthy threshold.
     pub healthy: u32,
+    /// Where that comes from.
+    pub healthy_source: Source,
     /// Its unhealthy threshold.
     pub unhealthy: u32,
+    /// Where that comes from.
+    pub unhealthy_source: Source,
+    /// Below so many healthy targets (or such a part of them) the load balancer fails open.
+    pub routing_min: String,
+    /// Where that comes from.
+    pub routing_min_source: Source,
+    /// Whether the load balancer mitigates anomalies.
+    pub anomaly_mitigation: bool,
+    /// The target group's slow start; zero: off.
+    pub slow_start_ms: f64,
     /// Whom its health check asks.
     pub checks: super::predict::Via,
 }
@@ -69,8 +100,8 @@ pub struct Run {
     pub present: Vec<SocketAddr>,
     /// The instance that fails.
     pub us: Option<String>,
-    /// Whether another target was there during the baseline; unknown where nobody says its name.
-    pub others: Option<bool>,
+    /// How many targets answered in the baseline, this one among them; unknown where nobody says its name.
+    pub targets: Option<u32>,
     /// The signal that ended it early.
     pub signal: Option<i32>,
     /// The limit that ended the fault early.
@@ -79,6 +110,8 @@ pub struct Run {
     pub ended: Option<Result<(), String>>,
     /// Why this instance is about to be replaced.
     pub leaving: Option<String>,
+    /// When addresses left the name, since the start.
+    pub left: Vec<(SocketAddr, Duration)>,
     /// Requests that were under way at the end.
     pub unfinished: u64,
 }
@@ -144,11 +177,15 @@ pub fn prediction(check: &Check, failure: &Failure, marks: &Marks, observed: boo
         // When it began and ended elsewhere isn't known: only that the nodes took it out.
         return Some(predict(check, failure));
     }
+    Some(predict(check, &Failure { lasts: lasts(marks)?, ..*failure }))
+}
+
+/// How long the fault really lasted: when exactly nginx fell silent can only be bounded.
+fn lasts(marks: &Marks) -> Option<Range> {
     let (armed, effective) = (marks.armed?, marks.effective?);
     let recovering = marks.recovering.unwrap_or(marks.end);
     let recovered = marks.recovered.unwrap_or(marks.end);
-    let lasts = Range::new(recovering.saturating_sub(effective), recovered.saturating_sub(armed));
-    Some(predict(check, &Failure { lasts, ..*failure }))
+    Some(Range::new(recovering.saturating_sub(effective), recovered.saturating_sub(armed)))
 }
 
 /// Adds everything up.
@@ -161,7 +198,7 @@ pub fn build(
 ) -> Report {
     let (book, marks) = (&run.book, &run.marks);
     let us = run.us.as_deref().and_then(|name| book.place_of(name));
-    let failure = Failure { others: run.others.unwrap_or(true), ..*failure };
+    let failure = Failure { targets: run.targets, ..*failure };
     let prediction = prediction(check, &failure, marks, facts.observed);
     let baseline = marks.trouble().unwrap_or(marks.end);
     let nodes = window::nodes(book, marks, us, &run.present);
@@ -187,12 +224,23 @@ pub fn build(
         leaving: run.leaving.as_deref(),
         vanished: if facts.observed { vanished(run, us, gap) } else { None },
     };
-    let failed_open = failed_open(run, prediction, us, evidence.above());
+    let failed_open = failed_open(run, prediction, us, evidence.above(), &failure);
     let missing = missing(run, facts.observed, gap, &instances);
     (evidence.failed_open, evidence.missing) = (&failed_open, &missing);
     let at = |mark: Option<Duration>| mark.map(ms);
+    let mut hypothesis = evidence.hypothesis();
+    if hypothesis.answer == Answer::No {
+        let measured = Measured {
+            outage: evidence.outage,
+            readmitted: evidence.readmitted(),
+            below: evidence.below(),
+            above: evidence.above(),
+        };
+        let real = Failure { lasts: lasts(marks).unwrap_or(failure.lasts), ..failure };
+        hypothesis.hint = fits(check, &real, &measured).filter(|_| !facts.observed);
+    }
     Report {
-        hypothesis: evidence.hypothesis(),
+        hypothesis,
         cleanup: evidence.cleanup(),
         safety: evidence.safety(),
         requests: book.samples.len() as u64,
@@ -220,9 +268,16 @@ pub fn build(
     }
 }
 
-/// The nodes that went on sending requests to this target when they should have noticed, and had nobody else to send
-/// them to: all targets were unhealthy.
-fn failed_open(run: &Run, prediction: Option<Prediction>, us: Option<u8>, above: Duration) -> Vec<String> {
+/// The nodes that went on sending requests to this target when they should have noticed, and sent none to a healthy one. It
+/// is told by who answered: this target itself, or the load balancer with an error that stands for a target. What the load
+/// balancer's own address refused, and what it answered because it has no target, went to nobody.
+fn failed_open(
+    run: &Run,
+    prediction: Option<Prediction>,
+    us: Option<u8>,
+    above: Duration,
+    failure: &Failure,
+) -> Vec<String> {
     let (Some(prediction), Some(effective)) = (prediction, run.marks.effective) else { return Vec::new() };
     let Some(detection) = prediction.detection else { return Vec::new() };
     let (from, until) = (effective + detection.most + above, run.marks.recovering.unwrap_or(run.marks.end));
@@ -235,7 +290,8 @@ fn failed_open(run: &Run, prediction: Option<Prediction>, us: Option<u8>, above:
             if one.is_ok() && !by_us {
                 return false;
             }
-            ours |= by_us || !one.is_ok();
+            let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
+            ours |= by_us || one.failed_by() == Some(By::Target) || silent;
         }
         ours
     };

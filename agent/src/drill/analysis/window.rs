@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::drill::client::sample::{Book, Outcome, Sample, Stream};
+use crate::drill::client::sample::{Book, By, Outcome, Sample, Stream};
 use crate::drill::schedule::phase::Marks;
 
 /// From the first to the last client error, by when the requests were sent: whoever asked at such a time got none.
@@ -64,6 +64,8 @@ pub struct NodeReport {
     pub node: String,
     /// Whether the name still had it at the end.
     pub present: bool,
+    /// Whether it sent requests to this target before the trouble.
+    pub used_before: bool,
     /// Requests.
     pub requests: u64,
     /// Those that failed.
@@ -85,6 +87,12 @@ pub struct NodeReport {
     pub readmitted_after: Option<Duration>,
     /// How requests failed, by status or class, and how many so.
     pub failures: BTreeMap<String, u64>,
+    /// Those that failed as a target did, by what the answer tells.
+    pub by_target: u64,
+    /// Those that the load balancer answered itself, as it had no target to send them to.
+    pub by_no_target: u64,
+    /// Those that its own address refused or cut off.
+    pub by_load_balancer: u64,
     /// New connections.
     pub new: StreamReport,
     /// Kept ones.
@@ -118,13 +126,17 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
         let ours = || all.iter().filter(|one| us.is_some() && one.instance == us && one.is_ok());
         let drained_after = marks.effective.zip(marks.begun()).and_then(|(effective, begun)| {
             let over = marks.recovering.unwrap_or(marks.end);
-            let last = ours().map(|one| one.start()).filter(|at| *at < over).max()?;
+            // A request sent during a hang and answered after it proves nothing.
+            let before = ours().filter(|one| one.start() < over && one.end() <= over);
+            let last = before.map(|one| one.start()).max()?;
             (last > effective).then(|| last - begun.min(effective))
         });
         let readmitted_after = marks.recovered.and_then(|recovered| {
             let first = ours().map(|one| one.start()).filter(|at| *at >= recovered).min()?;
             Some(first - recovered)
         });
+        let used_before = all.iter().any(|one| us.is_some() && one.instance == us && one.start() < since);
+        let failed_by = |by: By| troubled().filter(|one| one.failed_by() == Some(by)).count() as u64;
         let mut failures = BTreeMap::new();
         for one in troubled().filter(|one| !one.is_ok()) {
             *failures.entry(name(one.outcome)).or_insert(0) += 1;
@@ -141,6 +153,7 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
         NodeReport {
             node: addr.to_string(),
             present: present.contains(addr),
+            used_before,
             requests: all.len() as u64,
             errors: window.map_or(0, |w| w.errors),
             first_error: window.map(|w| w.first),
@@ -149,6 +162,9 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
             drained_after,
             readmitted_after,
             failures,
+            by_target: failed_by(By::Target),
+            by_no_target: failed_by(By::NoTarget),
+            by_load_balancer: failed_by(By::LoadBalancer),
             new: stream(Stream::New),
             kept: stream(Stream::Kept),
         }
@@ -205,7 +221,16 @@ pub(crate) mod tests {
     /// A sample at `at_ms`, answered 5 ms later.
     pub(crate) fn sample(at_ms: u64, outcome: Outcome, instance: Option<u8>) -> Sample {
         let (start_us, end_us) = (at_ms * 1000, at_ms * 1000 + 5000);
-        Sample { due_us: start_us, start_us, end_us, node: 0, instance, stream: Stream::New, outcome }
+        Sample {
+            due_us: start_us,
+            start_us,
+            end_us,
+            node: 0,
+            instance,
+            stream: Stream::New,
+            outcome,
+            own: false,
+        }
     }
 
     const OK: Outcome = Outcome::Status(200);

@@ -43,6 +43,8 @@ pub struct Request {
     pub outcome: Outcome,
     /// The instance that says it answered.
     pub instance: Option<String>,
+    /// Whether the load balancer says that the answer is its own.
+    pub own: bool,
 }
 
 impl Request {
@@ -57,6 +59,7 @@ impl Request {
             instance: self.instance.as_deref().and_then(|name| book.instance(name)),
             stream: self.stream,
             outcome: self.outcome,
+            own: self.own,
         };
         book.samples.push(sample);
         sample
@@ -184,8 +187,9 @@ async fn ask_for_ever(
         tokio::spawn(async move {
             let (start, stream) = (zero.elapsed(), Pace::stream(number));
             let reply = client.ask(node, stream, &pool).await;
-            let (end, outcome, instance) = (zero.elapsed(), reply.outcome, reply.instance);
-            let _ = tell.send(Seen::Request(Request { due, start, end, node, stream, outcome, instance }));
+            let (end, outcome, instance, own) = (zero.elapsed(), reply.outcome, reply.instance, reply.own);
+            let request = Request { due, start, end, node, stream, outcome, instance, own };
+            let _ = tell.send(Seen::Request(request));
             drop(tell);
             if let Some(kept) = reply.kept {
                 pool.keep(kept).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SERVER, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -34,6 +34,8 @@ pub struct Reply {
     pub outcome: Outcome,
     /// The instance that says it answered.
     pub instance: Option<String>,
+    /// Whether the load balancer says that the answer is its own.
+    pub own: bool,
     /// The connection, where another request may follow on it.
     pub kept: Option<Connection>,
 }
@@ -105,7 +107,7 @@ impl Client {
                 Stage::Waiting => Class::ReadTimeout,
             },
         };
-        Reply { outcome: Outcome::Failed(class), instance: None, kept: None }
+        Reply { outcome: Outcome::Failed(class), instance: None, own: false, kept: None }
     }
 
     async fn exchange(
@@ -125,6 +127,10 @@ impl Client {
                 // The other side closed an idle connection: it took nothing, and a browser would ask again.
                 Err(mut e) => match e.take_message() {
                     Some(unsent) => request = unsent,
+                    // It took the request and closed without a byte of an answer. Browsers ask again then too, as a GET
+                    // may be repeated (RFC 9110, 9.2.2), and load balancers count on it (HAProxy's `http-reuse`): they
+                    // log no error.
+                    None if of_hyper(e.error()) == Class::Reset => request = self.request(stream)?,
                     None => return Err(of_hyper(e.error())),
                 },
             }
@@ -177,8 +183,16 @@ impl Client {
             frame.map_err(|e| of_hyper(&e))?;
         }
         let instance = head.headers.get(&self.instance_header).and_then(|value| clean_name(value.as_bytes()));
-        Ok(Reply { outcome: Outcome::Status(head.status.as_u16()), instance, kept })
+        let own = instance.is_none() && is_own(&head.headers);
+        Ok(Reply { outcome: Outcome::Status(head.status.as_u16()), instance, own, kept })
     }
+}
+
+/// Whether an answer is the load balancer's own: AWS's name themselves so (`Server: awselb/2.0`: "Troubleshoot your
+/// Application Load Balancers",
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html>).
+fn is_own(headers: &HeaderMap) -> bool {
+    headers.get(SERVER).is_some_and(|server| server.as_bytes().starts_with(b"awselb/"))
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Connection, Class> {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many instances are told apart. The names come off the network: whoever sends more doesn't fill the memory.
 const MOST_INSTANCES: usize = 255;
@@ -90,9 +90,44 @@ pub struct Sample {
     pub stream: Stream,
     /// What came of it.
     pub outcome: Outcome,
+    /// Whether the load balancer says that the answer is its own.
+    pub own: bool,
+}
+
+/// Whose failure a failed request is, as far as the answer tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// A target's: it answered with an error, or the load balancer says that it could not be reached (502, 504).
+    Target,
+    /// The load balancer has no target to send it to (503 of its own).
+    NoTarget,
+    /// The load balancer's own address took no connection, or cut it.
+    LoadBalancer,
+    /// Nobody's: no answer, or one that tells nothing.
+    Unknown,
 }
 
 impl Sample {
+    /// Whose failure it is; `None` for an answer.
+    pub fn failed_by(&self) -> Option<By> {
+        match self.outcome {
+            outcome if outcome.is_ok() => None,
+            Outcome::Status(_) if self.instance.is_some() => Some(By::Target),
+            // "Troubleshoot your Application Load Balancers", the page named at `Server: awselb/2.0`.
+            Outcome::Status(502 | 504) => Some(By::Target),
+            Outcome::Status(503) => Some(By::NoTarget),
+            Outcome::Status(_) => Some(By::Unknown),
+            Outcome::Failed(Class::ReadTimeout | Class::Malformed) => Some(By::Unknown),
+            Outcome::Failed(_) => Some(By::LoadBalancer),
+        }
+    }
+
+    /// When its outcome was known.
+    pub fn end(&self) -> Duration {
+        Duration::from_micros(self.end_us)
+    }
+
     /// When it was sent.
     pub fn start(&self) -> Duration {
         Duration::from_micros(self.start_us)
@@ -145,6 +180,11 @@ impl Book {
             None => return None,
         };
         u8::try_from(place).ok()
+    }
+
+    /// The place of a node that is known.
+    pub fn place_of_node(&self, addr: &SocketAddr) -> Option<usize> {
+        self.nodes.iter().position(|known| known == addr)
     }
 
     /// Every node that was ever measured.

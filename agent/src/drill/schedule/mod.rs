@@ -1,7 +1,8 @@
 //! A drill in time.
 //!
 //! - `pace`: when requests are due. `phase`: baseline → fault → hold → readmission → after. `plan`, `run`: what a drill is
-//!   told to do, and the task that does it. `breaker`: the fault. `signals`, `guard`: what ends it early. `load`: the load
+//!   told to do, and the task that does it. `refuse`: what speaks against the
+//!   fault. `breaker`: the fault. `signals`, `guard`: what ends it early. `load`: the load
 //!   of a drill of scaling.
 
 pub mod breaker;
@@ -10,5 +11,6 @@ pub mod load;
 pub mod pace;
 pub mod phase;
 pub mod plan;
+pub mod refuse;
 pub mod run;
 pub mod signals;

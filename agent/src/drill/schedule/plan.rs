@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::guard::Limits;
 use super::phase::{Marks, Phase};
+use super::refuse::Refusal;
 use crate::config::Paths;
+use crate::drill::analysis::group::Group;
 use crate::drill::client::names::Change;
 use crate::drill::client::sample::{Book, Sample};
 use crate::drill::client::target::Target;
@@ -31,10 +33,16 @@ pub struct Drill {
     pub what: What,
     /// What is allowed.
     pub limits: Limits,
-    /// Go on although the baseline isn't clean.
+    /// Go on although the baseline speaks against it.
     pub force: bool,
     /// The name by which the target answers.
     pub us: Option<String>,
+    /// What the target here calls itself, where it could be asked.
+    pub here: Option<String>,
+    /// The header in which answers name their instance.
+    pub header: String,
+    /// The target group.
+    pub group: Group,
 }
 
 /// What fails.
@@ -44,6 +52,15 @@ pub enum What {
     Fault(Paths, preflight::Request),
     /// Something elsewhere, within this time.
     Observe(Duration),
+}
+
+/// Why a drill ends its fault early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// A signal.
+    Signal(i32),
+    /// A limit was exceeded: which.
+    Limit(String),
 }
 
 /// What there is to show.
@@ -59,16 +76,24 @@ pub enum Event<'a> {
     Fault(&'a Told),
     /// Something to know that stops nothing.
     Warning(String),
+    /// What speaks against the fault, whether or not it is made all the same.
+    Refused(&'a [Refusal]),
+    /// This drill ends the fault early, and why.
+    Ending(&'a Ending),
     /// A tenth of a second has passed.
     Tick(&'a Book, &'a Marks, f64, Duration),
+}
+
+fn sentences(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join(". ")
 }
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
-    /// Something is wrong already.
-    #[error("the baseline is not clean: {0}; see to it first, or go on all the same with --force")]
-    Unclean(String),
+    /// Something speaks against it.
+    #[error("refused, nothing was touched: {}; or go on all the same with --force", sentences(.0))]
+    Refused(Vec<Refusal>),
     /// There is no fault.
     #[error(transparent)]
     Fault(#[from] FaultError),

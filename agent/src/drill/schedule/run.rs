@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::breaker::{Breaker, Happening};
 use super::guard::Guard;
 use super::phase::{Marks, Phase};
-pub use super::plan::{Drill, DrillError, Event, What};
+pub use super::plan::{Drill, DrillError, Ending, Event, What};
+use super::refuse::{Baseline, Refusal};
 use super::signals::SignalStream;
 use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::Run;
-use crate::drill::analysis::window;
 use crate::drill::client::measure::{Measure, Request, Seen};
 use crate::drill::client::names::Change;
 use crate::drill::client::request::Client;
@@ -23,10 +23,20 @@ use crate::fault::event::{Step, Told};
 
 /// How often the phases are looked at, and the picture on the terminal is drawn.
 const TICK: Duration = Duration::from_millis(100);
+/// How much longer than asked for the baseline may last, until there are answers enough to say who is there.
+const BASELINE_MORE: Duration = Duration::from_secs(20);
 /// How much longer than predicted a target is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs `drill`; `predict` gives the bounds once it is known whether there are others.
+/// What a drill asks of those who know more.
+pub trait Context {
+    /// The bounds, with so many targets.
+    fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction>;
+    /// What the load balancer's probes of this target say against it now.
+    fn unhealthy(&self) -> Option<String>;
+}
+
+/// Runs `drill`.
 ///
 /// # Errors
 /// When nothing was made to fail: the baseline isn't clean, or the fault was refused.
@@ -34,7 +44,7 @@ pub async fn run(
     drill: Drill,
     client: Client,
     signals: &SignalStream,
-    predict: &dyn Fn(&Marks, Option<bool>) -> Option<Prediction>,
+    context: &dyn Context,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Run, DrillError> {
     let measure = Measure::start(client, drill.target.clone(), drill.rps, &drill.first);
@@ -43,7 +53,7 @@ pub async fn run(
     let state = State {
         drill,
         client: Arc::clone(&measure.client),
-        predict,
+        context,
         tell,
         zero: measure.zero,
         book: Book::default(),
@@ -52,7 +62,9 @@ pub async fn run(
         guard,
         breaker: None,
         until,
-        others: None,
+        targets: None,
+        left: Vec::new(),
+        ending: None,
         signal: None,
         aborted: None,
         ended: None,
@@ -65,7 +77,7 @@ pub async fn run(
 struct State<'a> {
     drill: Drill,
     client: Arc<Client>,
-    predict: &'a dyn Fn(&Marks, Option<bool>) -> Option<Prediction>,
+    context: &'a dyn Context,
     tell: &'a mut dyn FnMut(Event<'_>),
     zero: Instant,
     book: Book,
@@ -75,7 +87,9 @@ struct State<'a> {
     breaker: Option<Breaker>,
     /// The end of this phase.
     until: Duration,
-    others: Option<bool>,
+    targets: Option<u32>,
+    left: Vec<(SocketAddr, Duration)>,
+    ending: Option<Ending>,
     signal: Option<i32>,
     aborted: Option<String>,
     ended: Option<Result<(), String>>,
@@ -122,11 +136,12 @@ impl State<'_> {
             marks: self.marks,
             present: self.present,
             us: self.drill.us,
-            others: self.others,
+            targets: self.targets,
             signal: self.signal,
             aborted: self.aborted,
             ended: self.ended,
             leaving: None,
+            left: self.left,
             unfinished: asked,
         })
     }
@@ -152,7 +167,10 @@ impl State<'_> {
                         self.book.node(addr);
                         self.present.push(addr);
                     }
-                    Change::Removed(addr) => self.present.retain(|known| *known != addr),
+                    Change::Removed(addr) => {
+                        self.left.push((addr, self.zero.elapsed()));
+                        self.present.retain(|known| *known != addr);
+                    }
                 }
                 (self.tell)(Event::Name(&change, self.zero.elapsed()));
             }
@@ -175,20 +193,26 @@ impl State<'_> {
             && self.aborted.is_none()
         {
             (self.tell)(Event::Warning(why.clone()));
-            self.aborted = Some(why);
-            self.end_fault();
+            self.aborted = Some(why.clone());
+            self.end_fault(Ending::Limit(why));
         }
     }
 
     fn interrupt(&mut self, signal: i32) {
         self.signal.get_or_insert(signal);
-        self.end_fault();
+        self.end_fault(Ending::Signal(signal));
         self.done |= self.breaker.is_none();
     }
 
-    fn end_fault(&mut self) {
+    fn end_fault(&mut self, ending: Ending) {
         match &mut self.breaker {
-            Some(breaker) => breaker.end(),
+            Some(breaker) => {
+                breaker.end();
+                if self.ending.is_none() {
+                    (self.tell)(Event::Ending(&ending));
+                    self.ending = Some(ending);
+                }
+            }
             None => self.done |= self.marks.now() == Phase::Observe,
         }
     }
@@ -209,19 +233,31 @@ impl State<'_> {
     }
 
     fn baseline_is_over(&mut self, now: Duration) -> Result<(), DrillError> {
-        // A node that is slow has until its first request's deadline.
-        if self.silent().is_some() && now < self.until + self.drill.deadline + TICK {
+        let (enough, refusals) = self.look(now);
+        // A node that is slow has until its first request's deadline; and who is there takes some answers to tell.
+        let silent = refusals.iter().any(|one| one.reason == "silent");
+        let patience = if silent { self.drill.deadline + TICK } else { BASELINE_MORE };
+        if (silent || !enough)
+            && refusals.iter().all(|one| one.reason != "errors")
+            && now < self.until + patience
+        {
             return Ok(());
         }
-        if let Some(why) = self.unclean() {
+        self.targets = self.baseline(now, None).targets();
+        // Who only looks on breaks nothing: what is wrong already is all that stops it.
+        let matters = |one: &&Refusal| {
+            matches!(self.drill.what, What::Fault(..)) || matches!(one.reason, "errors" | "silent")
+        };
+        let refusals: Vec<Refusal> = refusals.iter().filter(matters).cloned().collect();
+        if !refusals.is_empty() {
+            (self.tell)(Event::Refused(&refusals));
             if !self.drill.force {
-                return Err(DrillError::Unclean(why));
+                return Err(DrillError::Refused(refusals));
             }
-            (self.tell)(Event::Warning(format!("the baseline is not clean: {why}")));
+            for one in &refusals {
+                (self.tell)(Event::Warning(format!("{}; going on because of --force", one.why)));
+            }
         }
-        let named = !self.book.instances().is_empty();
-        let other = |name: &String| Some(name) != self.drill.us.as_ref();
-        self.others = named.then(|| self.book.instances().iter().any(other));
         match &self.drill.what {
             What::Observe(lasts) => {
                 self.until = now + *lasts;
@@ -237,40 +273,47 @@ impl State<'_> {
         Ok(())
     }
 
-    /// What is wrong before anything was made to fail.
-    fn unclean(&self) -> Option<String> {
-        let samples = &self.book.samples;
-        let failed: Vec<&Sample> = samples.iter().filter(|one| !one.is_ok()).collect();
-        if let Some(first) = failed.first() {
-            let (node, how) = (self.book.node_of(first), window::name(first.outcome));
-            let (failed, all) = (failed.len(), samples.len());
-            let why = self.client.untrusted().map_or_else(String::new, |why| format!(" ({why})"));
-            return Some(format!("{failed} of {all} requests failed, the first at {node} with {how}{why}"));
-        }
-        self.silent().map(|addr| {
-            let waited = (self.drill.baseline + self.drill.deadline).as_secs_f64();
-            format!("{addr} has not answered in {waited} s")
-        })
-    }
-
-    /// A node that has told nothing yet.
-    fn silent(&self) -> Option<&SocketAddr> {
-        let is_heard = |addr: &SocketAddr| {
-            let place = self.book.nodes().iter().position(|known| known == addr);
-            self.book.samples.iter().any(|one| Some(usize::from(one.node)) == place)
+    /// Whether enough is known, and what speaks against the fault.
+    fn look(&self, now: Duration) -> (bool, Vec<Refusal>) {
+        let probes = match self.drill.what {
+            What::Fault(..) => self.context.unhealthy(),
+            What::Observe(_) => None,
         };
-        self.present.iter().find(|addr| !is_heard(addr))
+        let baseline = self.baseline(now, probes);
+        (baseline.is_enough(), baseline.refusals())
     }
 
-    /// Whether every node was answered by this target since it recovered.
+    fn baseline(&self, now: Duration, probes: Option<String>) -> Baseline<'_> {
+        Baseline {
+            book: &self.book,
+            present: &self.present,
+            us: self.drill.us.as_deref(),
+            here: self.drill.here.as_deref(),
+            header: &self.drill.header,
+            group: &self.drill.group,
+            lasted: now,
+            deadline: self.drill.deadline,
+            untrusted: self.client.untrusted(),
+            probes,
+        }
+    }
+
+    /// Whether every node that used this target before was answered by it since it recovered.
     fn is_back(&self) -> bool {
         let (Some(us), Some(since)) =
             (self.drill.us.as_deref().and_then(|us| self.book.place_of(us)), self.marks.recovered)
         else {
             return false;
         };
+        let trouble = self.marks.trouble().unwrap_or_default();
         self.present.iter().all(|addr| {
-            let place = self.book.nodes().iter().position(|known| known == addr);
+            let place = self.book.place_of_node(addr);
+            let before = |one: &Sample| {
+                Some(usize::from(one.node)) == place && one.instance == Some(us) && one.start() < trouble
+            };
+            if !self.book.samples.iter().any(before) {
+                return true;
+            }
             let recent =
                 self.book.samples.iter().rev().take_while(|one| Duration::from_micros(one.end_us) >= since);
             let here = |one: &Sample| Some(usize::from(one.node)) == place && one.start() >= since;
@@ -333,7 +376,7 @@ impl State<'_> {
         let now = self.zero.elapsed();
         self.marks.end = now;
         let predicted =
-            (self.predict)(&self.marks, self.others).map_or(Duration::ZERO, |p| p.readmission.most);
+            self.context.predict(&self.marks, self.targets).map_or(Duration::ZERO, |p| p.readmission.most);
         // Who doesn't say its name is waited for as long as it may take, and is then not known to be back.
         let patience = if self.drill.us.is_some() { PATIENCE } else { Duration::ZERO };
         self.until = now + predicted + patience;
