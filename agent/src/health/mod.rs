@@ -2,15 +2,14 @@
 //! [`Board`], and a probe only reads that.
 
 mod asker;
-mod attempt;
 mod board;
 mod host;
 mod hysteresis;
 mod injected;
+mod outcome;
 mod report;
 mod sampler;
 
-pub use attempt::{CHECK_HEADER, Nonce};
 pub use board::{Answer, Board, Decision};
 pub use host::HostSample;
 pub use report::{Check, Report, Status};
@@ -19,6 +18,27 @@ pub use sampler::{Inputs, start};
 use serde::Deserialize;
 
 use crate::config::{Invalid, Span};
+
+/// Marks our own check. nginx passes it on where it proxies to this agent, which then answers without looking at
+/// the verdict: that would be the verdict asking itself.
+pub const CHECK_HEADER: &str = "x-asg-agent-check";
+
+/// Tells this daemon's checks from another's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce(String);
+
+impl Nonce {
+    /// One that others don't know.
+    pub fn draw() -> Self {
+        use std::hash::{BuildHasher, Hasher};
+        Self(format!("{:016x}", std::hash::RandomState::new().build_hasher().finish()))
+    }
+
+    /// Its text, for a header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// `[health]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,7 +53,8 @@ pub struct Settings {
     pub retry: Span,
     /// So many checks in a row must fail until the target is unhealthy.
     pub fall: u32,
-    /// So many must pass until it is healthy again.
+    /// So many must pass in a row until it is healthy again, asked in quick succession (50 ms) from the first one on.
+    /// With 10, a server that fails two of three requests isn't taken for a healthy one.
     pub rise: u32,
     /// Without a fresh result for so long, `/health` fails whatever the last one said.
     pub stale: Span,
@@ -46,13 +67,14 @@ pub struct Settings {
 impl Default for Settings {
     /// A dead nginx is found within `(fall − 1) · retry` of the kernel closing the kept connection, or within 1.25 s
     /// where none is kept; a hung one within `interval + (fall − 1) · retry + timeout`, 2.95 s.
+    /// One that is back is healthy within `retry + (rise − 1) · 50 ms` and the time of so many answers.
     fn default() -> Self {
         Self {
             interval: Span::millis(2000),
             timeout: Span::millis(700),
             retry: Span::millis(250),
             fall: 2,
-            rise: 1,
+            rise: 10,
             stale: Span::millis(4000),
             disk_warn_pct: 95.0,
             memory_warn_pct: 95.0,

@@ -20,6 +20,8 @@ pub enum Status {
     Fail,
     /// There is nothing to check.
     Absent,
+    /// It can't be checked, and nobody requires it.
+    Unknown,
 }
 
 /// One check, as it was found last.

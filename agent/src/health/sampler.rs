@@ -12,19 +12,21 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::watch;
 
 use super::asker::Asker;
-use super::attempt::{Nonce, Outcome};
 use super::board::{Board, Published};
 use super::host::{self, HostSample};
 use super::hysteresis::{Hysteresis, State};
 use super::injected::Injected;
+use super::outcome::Outcome;
 use super::report::{Check, Report, Status};
-use super::{Answer, Settings};
+use super::{Answer, Nonce, Settings};
 use crate::identity::{Identity, Notice};
-use crate::nginx::target::{self, Expect, Found};
+use crate::nginx::target::{self, Expect, Lookup, Target};
 use crate::sys::clock;
 
-/// How often the address is looked up again while nothing answers there.
+/// How often the address is looked up again while nothing answers there, and while it can't be known.
 const FIND_AGAIN: Duration = Duration::from_secs(2);
+/// How often nginx's configuration is read again while all is well.
+const FIND_ANYWAY: Duration = Duration::from_secs(300);
 
 /// How late the thread may be woken, so that the kernel can wake others with it.
 const SLACK_NS: u64 = 20_000_000;
@@ -58,7 +60,7 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
     let mut sampler = Sampler {
         hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
         asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now),
-        found: target::find(&inputs.nginx),
+        lookup: Lookup::Off,
         found_at: now,
         seen: false,
         last: None,
@@ -69,6 +71,7 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
         board: board.clone(),
         inputs,
     };
+    sampler.find(now);
     sampler.injected.look();
     let (publish, report) = watch::channel(sampler.report(now));
     let mut identity = sampler.inputs.identity.clone();
@@ -90,7 +93,7 @@ struct Sampler {
     inputs: Inputs,
     hysteresis: Hysteresis,
     asker: Asker,
-    found: Option<Found>,
+    lookup: Lookup,
     found_at: Instant,
     /// Whether an nginx answered since the start: from then on its silence is a failure.
     seen: bool,
@@ -108,8 +111,15 @@ impl Sampler {
         while !publish.is_closed() {
             let now = Instant::now();
             let mut news = false;
-            if let Some(found) = &self.found {
-                for outcome in self.asker.step(&found.target, now, self.hysteresis.state() == State::Up) {
+            let again = match (&self.lookup, self.hysteresis.state()) {
+                (Lookup::Unknown(_), _) => FIND_AGAIN,
+                _ => FIND_ANYWAY,
+            };
+            if now.duration_since(self.found_at) > again {
+                self.find(now);
+            }
+            if let Lookup::Found { target, .. } = &self.lookup {
+                for outcome in self.asker.step(target, now, self.hysteresis.state() == State::Up) {
                     self.observe(outcome);
                     news = true;
                 }
@@ -117,7 +127,7 @@ impl Sampler {
             news |= record_changed && self.injected.look();
             news |= self.take_identity();
             // Without an nginx to ask, being awake is the news.
-            if news || self.found.is_none() {
+            if news || self.target().is_none() {
                 self.publish(publish);
             }
             record_changed = self.wait(wake);
@@ -128,7 +138,7 @@ impl Sampler {
     fn wait(&self, wake: &OwnedFd) -> bool {
         let now = Instant::now();
         let idle = now + self.inputs.settings.interval.0;
-        let until = if self.found.is_some() { self.asker.wake_at() } else { idle };
+        let until = if self.target().is_some() { self.asker.wake_at() } else { idle };
         let left = until.saturating_duration_since(now);
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
@@ -151,12 +161,37 @@ impl Sampler {
         true
     }
 
+    /// What is asked; `None` when nobody asks.
+    fn target(&self) -> Option<&Target> {
+        match &self.lookup {
+            Lookup::Found { target, .. } => Some(target),
+            Lookup::Off | Lookup::Unknown(_) => None,
+        }
+    }
+
+    /// Looks up what to ask. A configuration that can't be used any more takes no target away that was known: an
+    /// nginx that is down while its configuration is being edited is down.
+    fn find(&mut self, now: Instant) {
+        self.found_at = now;
+        match (target::find(&self.inputs.nginx), &self.lookup) {
+            (new, old) if new == *old => {}
+            (Lookup::Unknown(why), Lookup::Found { .. }) => tracing::debug!("{why}"),
+            (new, _) => {
+                if let Lookup::Unknown(why) = &new {
+                    tracing::warn!("cannot check nginx: {why}; set nginx.url");
+                }
+                self.lookup = new;
+                self.asker.restart(now);
+            }
+        }
+    }
+
     /// Takes the outcome of a question.
     fn observe(&mut self, outcome: Outcome) {
         let ok = outcome.is_ok();
         self.seen |= ok;
         if self.hysteresis.observe(ok) {
-            let target = self.found.as_ref().map(|f| f.target.to_string()).unwrap_or_default();
+            let target = self.target().map(ToString::to_string).unwrap_or_default();
             match ok {
                 true => tracing::info!("nginx at {target} {outcome}"),
                 false if self.is_expected() => tracing::warn!("nginx at {target}: {outcome}"),
@@ -165,21 +200,20 @@ impl Sampler {
         }
         let now = Instant::now();
         if !ok && now.duration_since(self.found_at) > FIND_AGAIN {
-            self.found = target::find(&self.inputs.nginx);
-            self.found_at = now;
+            self.find(now);
         }
         self.last = Some((outcome, now));
     }
 
     fn is_expected(&self) -> bool {
-        self.seen || self.found.as_ref().is_some_and(|f| f.expected)
+        self.seen || matches!(self.lookup, Lookup::Found { expected: true, .. })
     }
 
     fn publish(&self, publish: &watch::Sender<Report>) {
         let now = Instant::now();
         let report = self.report(now);
         let sampled_at = match &self.last {
-            Some((_, at)) if self.found.is_some() => *at,
+            Some((_, at)) if self.target().is_some() => *at,
             _ => now,
         };
         self.board.publish(Published {
@@ -207,11 +241,11 @@ impl Sampler {
         if let Some(error) = self.injected.error() {
             checks.push(Check { name: "fault", status: Status::Warn, detail: error.to_owned(), at: now });
         }
-        let asked = self.found.is_some() && self.last.is_some();
+        let asked = self.target().is_some() && self.last.is_some();
         Report {
             at: now,
             pass: checks.iter().all(|check| check.status != Status::Fail),
-            nginx_target: self.found.as_ref().map(|f| f.target.to_string()),
+            nginx_target: self.target().map(ToString::to_string),
             nginx_up: asked.then(|| self.hysteresis.state() == State::Up),
             checks,
             identity: self.inputs.identity.borrow().clone(),
@@ -222,17 +256,23 @@ impl Sampler {
 
     fn nginx_check(&self, now: Instant) -> Check {
         let check = |status, detail: String, at| Check { name: "nginx", status, detail, at };
-        let Some(found) = &self.found else {
-            return check(Status::Absent, "not checked, as asked for".into(), now);
+        let required = self.inputs.nginx.check == Expect::Required;
+        let target = match &self.lookup {
+            Lookup::Off => return check(Status::Absent, "not checked, as asked for".into(), now),
+            Lookup::Unknown(why) => {
+                let status = if required { Status::Fail } else { Status::Unknown };
+                return check(status, format!("cannot check nginx: {why}; set nginx.url"), now);
+            }
+            Lookup::Found { target, .. } => target,
         };
         let Some((outcome, at)) = &self.last else {
-            return check(Status::Fail, format!("{}: not asked yet", found.target), now);
+            return check(Status::Fail, format!("{target}: not asked yet"), now);
         };
-        let detail = format!("{} {outcome}", found.target);
+        let detail = format!("{target} {outcome}");
         match self.hysteresis.state() {
             State::Up => check(Status::Pass, detail, *at),
             State::Down if self.is_expected() => check(Status::Fail, detail, *at),
-            _ if self.inputs.nginx.check == Expect::Required => check(Status::Fail, detail, *at),
+            _ if required => check(Status::Fail, detail, *at),
             _ => check(Status::Absent, format!("no nginx on this machine: {detail}"), *at),
         }
     }

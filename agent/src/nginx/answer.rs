@@ -1,34 +1,20 @@
-//! Whether nginx answers: a connection, a request, a status line, under one deadline. An answer is an answer,
-//! whatever its status.
+//! Whether nginx answers, waited for under one deadline: what `fault` asks. An answer is an answer, whatever its
+//! status.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::conf::Listen;
-
-/// Where and how to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The address on this machine.
-    pub addr: SocketAddr,
-    /// Whether each connection must start with a PROXY protocol line.
-    pub proxy_protocol: bool,
-}
-
-impl From<Listen> for Endpoint {
-    fn from(listen: Listen) -> Self {
-        Self { addr: listen.local(), proxy_protocol: listen.proxy_protocol }
-    }
-}
+pub use super::ask::{Address, Endpoint};
+use super::ask::{Exchange, Question, Reply, Step};
 
 /// What came of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// A status code.
     Status(u16),
+    /// The process answered without one: it closed the connection at once (`return 444`), or refused the handshake.
+    NoStatus,
     /// Nobody listens.
     Refused,
     /// Connected, and cut off without an answer.
@@ -40,7 +26,26 @@ pub enum Answer {
 impl Answer {
     /// Whether it is one.
     pub fn is_some(self) -> bool {
-        matches!(self, Self::Status(_))
+        matches!(self, Self::Status(_) | Self::NoStatus)
+    }
+
+    /// Whether it says that what nginx serves is well: what `/health` takes for a pass, too. 501 is the answer of
+    /// something that doesn't know the method, and serves.
+    pub fn is_well(self) -> bool {
+        match self {
+            Self::Status(status) => status < 500 || status == 501,
+            answer => answer.is_some(),
+        }
+    }
+
+    fn of(reply: &Reply) -> Self {
+        match reply {
+            Reply::Status(status) => Self::Status(*status),
+            Reply::NoStatus(_) | Reply::Closed => Self::NoStatus,
+            Reply::Refused => Self::Refused,
+            Reply::Cut | Reply::Garbage => Self::Cut,
+            Reply::Failed(_) => Self::Silent,
+        }
     }
 }
 
@@ -48,6 +53,7 @@ impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Status(code) => write!(f, "answers {code}"),
+            Self::NoStatus => f.write_str("answers without a status"),
             Self::Refused => f.write_str("refuses connections"),
             Self::Cut => f.write_str("cuts connections off"),
             Self::Silent => f.write_str("does not answer"),
@@ -56,48 +62,29 @@ impl std::fmt::Display for Answer {
 }
 
 impl Endpoint {
-    /// Asks for `path` and waits for the status line. To a TLS listener the request is plain: nginx answers it 400
-    /// without decrypting anything (its own status 497), which is answer enough.
+    /// Asks for `path` over a new connection and waits for the status.
     pub fn ask(&self, path: &str, limit: Duration) -> Answer {
-        match self.exchange(path, limit) {
-            Ok(answer) => answer,
-            Err(e) => match e.kind() {
-                io::ErrorKind::ConnectionRefused => Answer::Refused,
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Answer::Cut,
-                _ => Answer::Silent,
-            },
-        }
-    }
-
-    fn exchange(&self, path: &str, limit: Duration) -> io::Result<Answer> {
         let end = Instant::now() + limit;
-        let left = || {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+        let question = Question { method: "GET", path, agent: "", headers: &[("connection", "close")] };
+        // HTTP/2 knows no such header, RFC 9113 §8.2.2.
+        let question = if self.http2 { Question { headers: &[], ..question } } else { question };
+        let mut exchange = match Exchange::start(self, &question) {
+            Ok(exchange) => exchange,
+            Err(reply) => return Answer::of(&reply),
         };
-        let mut stream = TcpStream::connect_timeout(&self.addr, left()?)?;
-        stream.set_write_timeout(Some(left()?))?;
-        let proxy = if self.proxy_protocol { "PROXY UNKNOWN\r\n" } else { "" };
-        let version = env!("CARGO_PKG_VERSION");
-        write!(
-            stream,
-            "{proxy}GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: asg-agent/{version}\r\nConnection: close\r\n\r\n",
-            self.addr
-        )?;
-        // "HTTP/1.1 200" is all we need.
-        let mut head = [0; 12];
-        let mut filled = 0;
-        while let Some(rest) = head.get_mut(filled..).filter(|r| !r.is_empty()) {
-            stream.set_read_timeout(Some(left()?))?;
-            match stream.read(rest) {
-                Ok(0) => return Ok(Answer::Cut),
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+        loop {
+            if let Step::Ended(reply, _) = exchange.step() {
+                return Answer::of(&reply);
             }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return exchange.give_up().map_or(Answer::Silent, |reply| Answer::of(&reply));
+            }
+            let timeout =
+                Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let flags = if exchange.wants_write() { PollFlags::OUT } else { PollFlags::IN };
+            let _ = poll(&mut [PollFd::new(&exchange, flags)], Some(&timeout)); // an interrupted sleep is a short one
         }
-        let status = std::str::from_utf8(&head).ok().filter(|h| h.starts_with("HTTP/1."));
-        Ok(status.and_then(|h| h.get(9..)?.parse().ok()).map_or(Answer::Cut, Answer::Status))
     }
 
     /// Asks again and again until `wanted` is what came, or `limit` has passed; what came last.
@@ -118,35 +105,92 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
 
-    fn served(bytes: &'static [u8]) -> Endpoint {
+    const LONG: Duration = Duration::from_secs(5);
+
+    /// Answers `times` connections with `bytes` after one read each.
+    fn served(bytes: &'static [u8], times: usize) -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let _ = stream.read(&mut request).unwrap();
-            stream.write_all(bytes).unwrap();
+            for _ in 0..times {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 512]).unwrap();
+                let _ = stream.write_all(bytes);
+            }
         });
-        Endpoint { addr, proxy_protocol: false }
+        Endpoint::http(addr)
     }
 
     #[test]
-    fn a_status_line_is_an_answer_and_anything_else_is_none() {
-        let limit = Duration::from_secs(5);
-        assert_eq!(served(b"HTTP/1.1 503 Service\r\n\r\n").ask("/", limit), Answer::Status(503));
-        assert_eq!(served(b"").ask("/", limit), Answer::Cut);
-        assert_eq!(served(b"SSH-2.0-OpenSSH_9.2").ask("/", limit), Answer::Cut);
+    fn a_status_line_is_an_answer_and_another_protocol_is_none() {
+        assert_eq!(served(b"HTTP/1.1 503 Service\r\n\r\n", 1).ask("/", LONG), Answer::Status(503));
+        assert_eq!(served(b"SSH-2.0-OpenSSH_9.2", 1).ask("/", LONG), Answer::Cut);
+        assert_eq!(served(b"HTTP/1.1 103 Early\r\n\r\n", 1).ask("/", LONG), Answer::Cut);
+        assert_eq!(served(b"HTTP/1.1 204 No", 1).ask("/", LONG), Answer::Status(204));
     }
 
     #[test]
-    fn a_closed_port_refuses_and_a_full_backlog_is_silent() {
+    fn closing_what_was_read_is_an_answer_while_somebody_goes_on_listening() {
+        assert_eq!(served(b"", 2).ask("/", LONG), Answer::NoStatus);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let endpoint = Endpoint { addr, proxy_protocol: false };
-        assert_eq!(endpoint.ask("/", Duration::from_millis(50)), Answer::Silent);
-        drop(listener);
-        assert_eq!(endpoint.ask("/", Duration::from_secs(5)), Answer::Refused);
+        let endpoint = Endpoint::http(listener.local_addr().unwrap());
+        let dying = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 512]).unwrap();
+            drop(listener); // as the kernel does for a process that dies
+        });
+        assert_eq!(endpoint.ask("/", LONG), Answer::Refused);
+        dying.join().unwrap();
+    }
+
+    #[test]
+    fn closing_what_was_not_read_is_no_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint::http(listener.local_addr().unwrap());
+        let full = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            while stream.peek(&mut [0]).unwrap() == 0 {}
+            drop(stream);
+            listener // as a worker without a free connection does
+        });
+        assert_eq!(endpoint.ask("/", LONG), Answer::Cut);
+        drop(full.join());
+    }
+
+    #[test]
+    fn a_closed_port_refuses_and_a_connection_that_only_the_kernel_took_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plain = Endpoint::http(listener.local_addr().unwrap());
+        let short = Duration::from_millis(50);
+        let tls = Endpoint { tls: true, ..plain.clone() };
+        let http2 = Endpoint { http2: true, ..plain.clone() };
+        let proxy = Endpoint { proxy_protocol: true, ..plain.clone() };
+        for endpoint in [&plain, &tls, &http2, &proxy] {
+            assert_eq!(endpoint.ask("/", short), Answer::Silent, "{endpoint:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let unix = UnixListener::bind(&path).unwrap();
+        assert_eq!(Endpoint::http(Address::Unix(path.clone())).ask("/", short), Answer::Silent);
+        drop((listener, unix));
+        for endpoint in [plain, tls, http2, proxy, Endpoint::http(Address::Unix(path.clone()))] {
+            assert_eq!(endpoint.ask("/", LONG), Answer::Refused, "{endpoint:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(Endpoint::http(Address::Unix(path)).ask("/", LONG), Answer::Refused);
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_is_read() {
+        let old: Endpoint = serde_json::from_str(r#"{"addr":"127.0.0.1:80","proxy_protocol":true}"#).unwrap();
+        let new = Endpoint {
+            proxy_protocol: true,
+            ..Endpoint::http(std::net::SocketAddr::from(([127, 0, 0, 1], 80)))
+        };
+        assert_eq!(old, new);
     }
 }

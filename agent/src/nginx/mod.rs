@@ -1,7 +1,9 @@
 //! What there is to know about the nginx on this machine: its configuration, its processes, whether it answers.
 
 pub mod answer;
+pub mod ask;
 pub mod conf;
 pub mod master;
 pub mod target;
 mod title;
+mod url;

@@ -56,7 +56,7 @@ pub(super) fn text(sources: &Sources) -> String {
         let value = match check.status {
             Status::Fail => 1.0,
             Status::Warn => 0.5,
-            Status::Pass | Status::Absent => 0.0,
+            Status::Pass | Status::Absent | Status::Unknown => 0.0,
         };
         out.sample("check_failing", &[("check", check.name)], value);
     }

@@ -243,8 +243,8 @@ impl Record {
 
     /// Where and what to ask to see the effect: nginx itself, or `/health`.
     pub fn endpoint(&self) -> Option<(Endpoint, &'static str)> {
-        let health = || Some((Endpoint { addr: self.health?, proxy_protocol: false }, "/health"));
-        self.target.as_ref().map(|t| (t.endpoint, "/")).or_else(health)
+        let health = || Some((Endpoint::http(self.health?), "/health"));
+        self.target.as_ref().map(|t| (t.endpoint.clone(), "/")).or_else(health)
     }
 
     /// The deadline, since boot.

@@ -197,7 +197,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
 /// `unhealthy` and `slow` would change nothing for a `/health` that fails already. One that nobody serves is seen when
 /// the effect is verified.
 fn healthy(request: &Request) -> Result<(), FaultError> {
-    let endpoint = Endpoint { addr: request.health, proxy_protocol: false };
+    let endpoint = Endpoint::http(request.health);
     match endpoint.ask("/health", ANSWER) {
         Answer::Status(status) if status != 200 => Err(FaultError::Unhealthy { at: request.health, status }),
         _ => Ok(()),
@@ -209,7 +209,7 @@ fn answering(master: &Master) -> Result<Endpoint, FaultError> {
     let mut seen: Option<(Endpoint, Answer)> = None;
     for endpoint in master.listens.iter().map(|l| Endpoint::from(*l)) {
         match endpoint.ask("/", ANSWER) {
-            Answer::Status(status) if !is_failure(status) => return Ok(endpoint),
+            answer if answer.is_well() => return Ok(endpoint),
             answer => seen = seen.or(Some((endpoint, answer))),
         }
     }
@@ -220,11 +220,6 @@ fn answering(master: &Master) -> Result<Endpoint, FaultError> {
         }
         None => FaultError::NoListener { pid, conf: master.conf.clone() },
     })
-}
-
-/// What `/health` counts as a failure of nginx as well; 501 is the answer of something that serves.
-fn is_failure(status: u16) -> bool {
-    status >= 500 && status != 501
 }
 
 fn target(

@@ -36,7 +36,7 @@ pub(in crate::fault) fn restore(
             .endpoint
             .ask_until("/", STARTED, |a| a.is_some() || a == Answer::Refused && is_ours(target));
         match asked {
-            Answer::Status(_) => return verify(target),
+            answer if answer.is_some() => return verify(target),
             Answer::Refused if is_ours(target) => end_master(target).map_err(told)?,
             answer if master.is_alive() => return Err(answered(target, master, answer)),
             _ => {}
