@@ -37,6 +37,17 @@ impl Nginx {
     /// # Errors
     /// When nginx isn't installed, doesn't start or doesn't answer.
     pub fn start_at(place: &Place, addr: SocketAddr, http: &str, server: &str) -> anyhow::Result<Self> {
+        let nginx = Self::configured(place, addr, http, &format!("listen {addr}; {server}"))?;
+        nginx.boot()?;
+        Ok(nginx)
+    }
+
+    /// One that isn't started yet, whose server says itself where it listens. `addr` is where it answers plain HTTP,
+    /// if it does.
+    ///
+    /// # Errors
+    /// When its files can't be written.
+    pub fn configured(place: &Place, addr: SocketAddr, http: &str, server: &str) -> anyhow::Result<Self> {
         let prefix = place.join("nginx");
         fs::create_dir_all(prefix.join("logs"))?;
         let conf = prefix.join("nginx.conf");
@@ -48,13 +59,21 @@ impl Nginx {
                  events {{ worker_connections 512; }}\n\
                  http {{ client_body_temp_path {p}/body; proxy_temp_path {p}/proxy; fastcgi_temp_path {p}/fastcgi;\n\
                  uwsgi_temp_path {p}/uwsgi; scgi_temp_path {p}/scgi;\n{http}\n\
-                 access_log {p}/logs/access.log;\nserver {{ listen {addr}; {server} }} }}\n",
+                 access_log {p}/logs/access.log;\nserver {{ {server} }} }}\n",
                 p = prefix.display(),
             ),
         )?;
-        let nginx = Self { addr, conf, prefix };
-        nginx.boot()?;
-        Ok(nginx)
+        Ok(Self { addr, conf, prefix })
+    }
+
+    /// Starts it. It listens when this returns.
+    ///
+    /// # Errors
+    /// When it doesn't start.
+    pub fn launch(&self) -> anyhow::Result<()> {
+        let output = self.nginx(&[])?;
+        ensure!(output.status.success(), "nginx: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Starts it (again) and waits until it answers.
@@ -62,8 +81,7 @@ impl Nginx {
     /// # Errors
     /// When it doesn't start or doesn't answer within 5 s.
     pub fn boot(&self) -> anyhow::Result<()> {
-        let output = self.nginx(&[])?;
-        ensure!(output.status.success(), "nginx: {}", String::from_utf8_lossy(&output.stderr));
+        self.launch()?;
         ensure!(
             wait_until(Duration::from_secs(5), || self.answers()),
             "nginx does not answer on {}",

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::ask::{Address, Endpoint};
-use super::conf::{Conf, USUAL_FILES};
+use super::ask::Endpoint;
+use super::conf::{self, Conf, Listener, USUAL_FILES};
 use super::url;
 use crate::config::Invalid;
+
+/// The location that `nginx-setup` installs: nginx itself answers there, before any limit, and logs nothing.
+pub const CHECK_LOCATION: &str = "/asg-agent-check";
 
 /// `[nginx]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -112,20 +115,34 @@ pub fn find(settings: &Settings) -> Lookup {
     };
     match Conf::load(file, None) {
         Ok(conf) => match best(&conf) {
-            Some(endpoint) => found(endpoint, "/".to_owned(), true),
+            Some((endpoint, path)) => found(endpoint, path, true),
             None => Lookup::Unknown(format!("{} names no address where HTTP is served", file.display())),
         },
         Err(e) => Lookup::Unknown(e.to_string()),
     }
 }
 
-/// The listener that is cheapest to ask: one process answers on all of them.
-fn best(conf: &Conf) -> Option<Endpoint> {
-    let effort = |endpoint: &Endpoint| {
-        let unix = matches!(endpoint.addr, Address::Unix(_));
-        (endpoint.tls, endpoint.http2, endpoint.proxy_protocol, unix)
+/// The location that `nginx-setup` installs where it is there, else the listener that is cheapest to ask: one process
+/// answers on all of them.
+fn best(conf: &Conf) -> Option<(Endpoint, String)> {
+    let listeners = conf.listeners();
+    if let Some((address, name)) = conf.location(CHECK_LOCATION)
+        && let Some(listener) = listeners.iter().find(|listener| listener.address == address)
+        && let Some(endpoint) = Endpoint::of(listener)
+    {
+        return Some((Endpoint { host: name, ..endpoint }, CHECK_LOCATION.to_owned()));
+    }
+    let effort = |listener: &&Listener| {
+        let (unix, name) = match listener.address {
+            conf::Address::Unix(_) => (true, false),
+            conf::Address::Name(..) => (false, true),
+            _ => (false, false),
+        };
+        (name, listener.tls, listener.http2, listener.proxy_protocol, unix)
     };
-    conf.listens().into_iter().map(Endpoint::from).min_by_key(effort)
+    let mut listeners: Vec<&Listener> = listeners.iter().collect();
+    listeners.sort_by_key(effort);
+    listeners.into_iter().find_map(Endpoint::of).map(|endpoint| (endpoint, "/".to_owned()))
 }
 
 #[cfg(test)]
@@ -148,6 +165,38 @@ mod tests {
         };
         assert_eq!((target.to_string(), expected), ("http://127.0.0.1:8000/".to_owned(), true));
         assert_eq!(find(&Settings { check: Expect::Off, ..Settings::default() }), Lookup::Off);
+    }
+
+    #[test]
+    fn the_location_for_checks_is_asked_where_it_is_there() {
+        let conf = "http { server { listen 80 default_server; } server { listen 81 proxy_protocol; \
+                    server_name ~x asg-agent-check; location = /asg-agent-check { return 204; } } }";
+        let Lookup::Found { target, .. } = found(conf) else { panic!("not found") };
+        assert_eq!(target.to_string(), "http://127.0.0.1:81/asg-agent-check (Host asg-agent-check)");
+        assert!(target.endpoint.proxy_protocol);
+    }
+
+    #[test]
+    fn every_kind_of_listener_is_asked_in_its_own_way() {
+        let asked = |listen: &str| match found(&format!("http {{ server {{ {listen} }} }}")) {
+            Lookup::Found { target, .. } => {
+                let e = &target.endpoint;
+                format!("{} {}{}{}", e.addr, u8::from(e.tls), u8::from(e.http2), u8::from(e.proxy_protocol))
+            }
+            other => format!("{other:?}"),
+        };
+        for (listen, expected) in [
+            ("listen 443 ssl http2;", "127.0.0.1:443 100"),
+            ("listen 443 ssl; listen 443 quic;", "127.0.0.1:443 100"),
+            ("listen 80 http2;", "127.0.0.1:80 010"),
+            ("listen 80 proxy_protocol;", "127.0.0.1:80 001"),
+            ("listen 8000-8002;", "127.0.0.1:8000 000"),
+            ("listen unix:/run/x;", "unix:/run/x 000"),
+            ("listen [::]:80 ipv6only=on;", "[::1]:80 000"),
+            ("listen localhost:82;", "127.0.0.1:82 000"),
+        ] {
+            assert_eq!(asked(listen), expected, "{listen}");
+        }
     }
 
     #[test]

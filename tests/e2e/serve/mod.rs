@@ -2,6 +2,7 @@
 
 mod answers;
 mod checks;
+mod dialects;
 mod identity;
 mod life;
 mod limits;

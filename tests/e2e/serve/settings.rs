@@ -38,8 +38,8 @@ fn each_wrong_setting_has_its_message() {
             "agent.toml:2: health.stale: must be over interval and timeout together",
         ),
         (
-            "[nginx]\nurl = \"https://127.0.0.1/\"\n",
-            "agent.toml:2: nginx.url: \"https://127.0.0.1/\" is not like http://",
+            "[nginx]\nurl = \"ftp://127.0.0.1/\"\n",
+            "agent.toml:2: nginx.url: \"ftp://127.0.0.1/\" is not like http://",
         ),
         ("[nginx]\ncheck = \"perhaps\"\n", "agent.toml:2: nginx.check: unknown value `perhaps`"),
         (

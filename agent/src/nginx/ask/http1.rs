@@ -3,6 +3,8 @@
 
 /// A head may be so long until it is no longer waited for.
 const MAX_HEAD: usize = 64 << 10;
+/// `HTTP/1.1 200` and what ends it.
+const SHORTEST: usize = 13;
 
 /// What has come so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) fn read(bytes: &[u8]) -> Head {
         let Some((status, minor)) = status_line(rest) else {
             let start = b"HTTP/1.";
             let common = rest.len().min(start.len());
-            let may_be = rest.get(..common) == start.get(..common) && rest.len() < MAX_HEAD.min(64);
+            let may_be = rest.get(..common) == start.get(..common) && rest.len() < SHORTEST;
             return if may_be { Head::Incomplete } else { Head::NotHttp };
         };
         let interim = (100..200).contains(&status) && status != 101;

@@ -7,6 +7,7 @@
 mod exchange;
 mod http1;
 mod http2;
+mod names;
 mod socket;
 mod tls;
 
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::conf::Listen;
+use super::conf::{self, Listen, Listener};
 
 /// Where nginx answers, and in which dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,9 +63,27 @@ impl From<Listen> for Endpoint {
         Self {
             proxy_protocol: listen.proxy_protocol,
             tls: listen.tls,
-            http2: false,
+            http2: listen.http2 && !listen.tls,
             ..Self::http(listen.local())
         }
+    }
+}
+
+impl Endpoint {
+    /// How to ask at a listener; `None` for QUIC, which is not spoken here, and for a name that nobody knows in time.
+    pub fn of(listener: &Listener) -> Option<Self> {
+        let addr = match &listener.address {
+            conf::Address::Tcp(addr) => Address::Tcp(*addr).local(),
+            conf::Address::Unix(path) => Address::Unix(path.clone()),
+            conf::Address::Name(name, port) => Address::Tcp(names::resolve(name, *port)?),
+            conf::Address::Quic(_) => return None,
+        };
+        Some(Self {
+            proxy_protocol: listener.proxy_protocol,
+            tls: listener.tls,
+            http2: listener.http2 && !listener.tls,
+            ..Self::http(addr)
+        })
     }
 }
 

@@ -136,6 +136,17 @@ impl Conf {
         found
     }
 
+    /// Where a server listens that has a location for exactly `path`, and a name that leads to it.
+    pub fn location(&self, path: &str) -> Option<(Address, Option<String>)> {
+        let exact = |d: &Directive| d.args == ["=", path] || d.args == [format!("={path}")];
+        let server = self.servers().find(|server| server.children("location").any(exact))?;
+        let tcp = |address: &Address| matches!(address, Address::Tcp(_) | Address::Unix(_));
+        let address = addresses(server).into_iter().map(|(address, ..)| address).find(tcp)?;
+        let mut names = server.children("server_name").flat_map(|d| &d.args);
+        let name = names.find(|name| !name.is_empty() && !name.contains(['*', '~', '$', '_'])).cloned();
+        Some((address, name))
+    }
+
     fn servers(&self) -> impl Iterator<Item = &Directive> {
         self.http().filter(|d| d.name == "server")
     }
