@@ -163,7 +163,7 @@ impl Failover {
         let plan = request.as_ref().map(fault::preflight::plan).transpose().map_err(failure)?;
         let endpoint = match (&plan, &request) {
             (Some(plan), Some(request)) => {
-                Some(plan.target.as_ref().map_or(request.health, |t| t.endpoint.addr))
+                plan.target.as_ref().map_or(Some(request.health), |t| t.endpoint.addr.tcp())
             }
             _ => None,
         };

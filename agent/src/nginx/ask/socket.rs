@@ -38,6 +38,14 @@ impl Address {
         Self::Tcp(SocketAddr::new(ip, addr.port()))
     }
 
+    /// The TCP address; `None` for a Unix socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(addr) => Some(*addr),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The `Host` header of a request that names no other: the address, without the port `usual`.
     pub fn host(&self, usual: u16) -> String {
         match self {
