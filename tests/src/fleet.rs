@@ -14,6 +14,8 @@ use crate::place::{self, Place};
 pub const OURS: &str = "i-0000000000000000a";
 /// What the second does.
 pub const OTHER: &str = "i-0000000000000000b";
+/// What the third does.
+pub const THIRD: &str = "i-0000000000000000c";
 
 /// Longer than anything in a fleet takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -45,15 +47,28 @@ pub fn check(interval: Duration) -> Check {
 }
 
 impl Fleet {
-    /// `targets` (one or two) of them. `/health` is nginx's own answer; with `daemon` that of `agent serve` behind the
+    /// `targets` (one to three) of them. `/health` is nginx's own answer; with `daemon` that of `agent serve` behind the
     /// first one.
     ///
     /// # Errors
     /// When nginx isn't installed, or something doesn't start.
     pub fn start(check: Check, targets: usize, daemon: bool) -> anyhow::Result<Self> {
+        Self::start_with(check, targets, daemon, |_| {})
+    }
+
+    /// The same, with a load balancer whose settings `change` has changed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(
+        check: Check,
+        targets: usize,
+        daemon: bool,
+        change: impl FnOnce(&mut Settings),
+    ) -> anyhow::Result<Self> {
         let mut places = Vec::new();
         let mut nginx = Vec::new();
-        for (name, number) in [OURS, OTHER].into_iter().zip(0..targets) {
+        for (name, number) in [OURS, OTHER, THIRD].into_iter().zip(0..targets) {
             let place = Place::new()?;
             let health = match daemon && number == 0 {
                 true => format!("proxy_pass http://{}:8080;", place.ip),
@@ -84,7 +99,8 @@ impl Fleet {
             Node { listen: SocketAddr::new(source.into(), 80), source, phase }
         };
         let nodes = vec![node(Duration::ZERO), node(interval.mul_f64(0.4))];
-        let settings = Settings { nodes, ..Settings::new(check) };
+        let mut settings = Settings { nodes, ..Settings::new(check) };
+        change(&mut settings);
         let addrs: Vec<SocketAddr> = nginx.iter().map(|one| one.addr).collect();
         let alb = Alb::start(settings, &addrs)?;
         for addr in addrs {
@@ -103,8 +119,13 @@ impl Fleet {
     pub fn failover(&self, args: &str) -> Command {
         let nodes = self.nodes();
         let conf = self.nginx[0].conf.to_string_lossy().into_owned();
-        let mut all = vec!["drill", "failover", "--json", "--url", "http://alb.test/", "--resolve", &nodes];
-        all.extend(["--baseline", "1s"]);
+        let mut all = vec!["drill", "failover", "--json", "--url", "http://alb.test/"];
+        if !args.contains("--resolve") {
+            all.extend(["--resolve", &nodes]);
+        }
+        if !args.contains("--baseline") {
+            all.extend(["--baseline", "1s"]);
+        }
         if !args.contains("--expect-instance") {
             all.extend(["--expect-instance", OURS]);
         }

@@ -7,6 +7,7 @@ mod haproxy;
 mod names;
 mod page;
 mod predict;
+mod refused;
 mod scale;
 mod tls;
 

@@ -2,7 +2,7 @@
 //! healthy ones. A model of AWS's documentation, with the page at each rule; where a value is the model's own, the
 //! comment says so.
 //!
-//! `settings`: what can be set · `state`: when a target is healthy · `routing`: who gets a request · `target`: its
+//! `settings`: what can be set · `state`: when a target is healthy · `routing`, `weight`: who gets a request · `target`: its
 //! connections · `prober`: checks · `forward` and `node`: requests · `event`: what happened · `model`: the same states and
 //! routes in time that only counts.
 //!
@@ -17,6 +17,7 @@ mod routing;
 mod settings;
 mod state;
 mod target;
+mod weight;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -31,7 +32,7 @@ use tokio::task::AbortHandle;
 use crate::background::Background;
 
 pub use event::{Event, Events, Probe, Request, Transition};
-pub use settings::{Check, Matcher, Node, Settings};
+pub use settings::{Check, Group, Matcher, Node, Settings};
 pub use state::{Health, Outcome, Reason, State, Trouble};
 
 use event::Journal;
@@ -46,6 +47,7 @@ pub struct Alb {
     nodes: Vec<Running>,
     probers: HashMap<(usize, SocketAddr), AbortHandle>,
     journal: Arc<Journal>,
+    start: Instant,
     background: Background,
 }
 
@@ -75,6 +77,7 @@ impl Alb {
         settings.validate()?;
         let journal = Arc::<Journal>::default();
         let background = Background::start("alb")?;
+        let start = Instant::now();
         let listen = |(number, node): (usize, &Node)| {
             let _entered = background.handle().enter();
             let listener = TcpListener::bind(node.listen)
@@ -88,6 +91,8 @@ impl Alb {
                 addr,
                 targets,
                 turn: AtomicUsize::new(0),
+                group: settings.group,
+                start,
                 forwarder: Forwarder {
                     source: node.source,
                     connect_timeout: settings.connect_timeout,
@@ -99,7 +104,7 @@ impl Alb {
             Ok(Running { addr, targets: sender })
         };
         let nodes = settings.nodes.iter().enumerate().map(listen).collect::<anyhow::Result<_>>()?;
-        let mut alb = Self { settings, nodes, probers: HashMap::new(), journal, background };
+        let mut alb = Self { settings, nodes, probers: HashMap::new(), journal, start, background };
         targets.iter().try_for_each(|target| alb.register(*target))?;
         Ok(alb)
     }
@@ -127,6 +132,7 @@ impl Alb {
                 node: number,
                 source: node.source,
                 target: known,
+                start: self.start,
                 check: Arc::clone(&check),
                 journal: Arc::clone(&self.journal),
             };
@@ -136,9 +142,9 @@ impl Alb {
         Ok(())
     }
 
-    /// Takes a target out: no new requests, no more probes; requests under way are finished ("Deregistration delay",
-    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay>;
-    /// that the delay never runs out is our model).
+    /// Takes a target out: no new requests, no more probes; requests under way have the deregistration delay to finish
+    /// ("Deregistration delay",
+    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay>).
     ///
     /// # Errors
     /// When it isn't registered.

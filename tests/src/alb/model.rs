@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::State;
 use super::routing::{Route, route};
-use super::settings::Check;
+use super::settings::{Check, Group};
 use super::state::{Outcome, Tracker, Trouble};
+use super::weight::Weight;
 
 /// How a target fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Failing {
 pub struct Story {
     /// The health check.
     pub check: Check,
+    /// The target group.
+    pub group: Group,
     /// When each node's first probe comes.
     pub phases: Vec<Duration>,
     /// How many targets there are.
@@ -63,7 +66,8 @@ fn at_node(story: &Story, node: usize) -> Vec<Asked> {
     let mut trackers: Vec<(Tracker, State)> =
         (0..story.targets).map(|_| (Tracker::new(), State::Initial)).collect();
     // One probe of every target, so that the story begins with healthy ones.
-    trackers.iter_mut().for_each(|one| take(one, &story.check, Ok(200)));
+    trackers.iter_mut().for_each(|one| _ = take(one, &story.check, Ok(200)));
+    let mut weights = vec![Weight::default(); story.targets];
     let mut probes: Vec<(Duration, usize, Outcome)> = (0..)
         .map(|count| story.phases[node] + story.check.interval * count)
         .take_while(|due| *due < story.end)
@@ -81,25 +85,33 @@ fn at_node(story: &Story, node: usize) -> Vec<Asked> {
         if at >= story.end {
             return asked;
         }
-        while let Some((_, target, outcome)) = probes.next_if(|(end, ..)| *end <= at) {
-            take(&mut trackers[target], &story.check, outcome);
+        while let Some((end, target, outcome)) = probes.next_if(|(end, ..)| *end <= at) {
+            if take(&mut trackers[target], &story.check, outcome) == Some(State::Healthy) {
+                weights[target].healthy(end);
+            }
         }
         let states: Vec<State> = trackers.iter().map(|(_, state)| *state).collect();
-        let target = match route(&states, turn) {
+        let healthy = states.iter().filter(|state| **state == State::Healthy).count();
+        let shares: Vec<f64> = weights.iter().map(|one| one.at(&story.group, at, healthy)).collect();
+        let target = match route(&states, &shares, &story.group, turn) {
             Route::To { place, .. } => Some(place),
             Route::Nowhere => None,
         };
         let (by, took) = answer(story, target, at);
+        if let Some(target) = target {
+            weights[target].took(by.is_some());
+        }
         asked.push(Asked { at, took, node, by });
         at += story.period;
     }
     asked
 }
 
-fn take((tracker, state): &mut (Tracker, State), check: &Check, outcome: Outcome) {
-    if let Some(health) = tracker.take(check, outcome) {
-        *state = health.state;
-    }
+/// Takes a probe's outcome in: the state, where it changed.
+fn take((tracker, state): &mut (Tracker, State), check: &Check, outcome: Outcome) -> Option<State> {
+    let changed = tracker.take(check, outcome)?.state;
+    *state = changed;
+    Some(changed)
 }
 
 fn fails(story: &Story, target: usize, at: Duration) -> bool {

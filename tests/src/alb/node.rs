@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::event::{self, Event, Journal};
 use super::forward::{Forwarder, rewritten};
 use super::routing::{Route, route};
+use super::settings::Group;
 use super::state::State;
 use super::target::Target;
 
@@ -29,6 +30,8 @@ pub(super) struct Node {
     pub(super) addr: SocketAddr,
     pub(super) targets: watch::Receiver<Vec<Arc<Target>>>,
     pub(super) turn: AtomicUsize,
+    pub(super) group: Group,
+    pub(super) start: Instant,
     pub(super) forwarder: Forwarder,
     pub(super) journal: Arc<Journal>,
 }
@@ -67,7 +70,20 @@ impl Node {
                 let target = &targets[place];
                 (told.event.target, told.event.fail_open) = (Some(target.addr), fail_open);
                 let request = rewritten(request, client, self.addr.port());
-                self.forwarder.forward(target, request).await.map_err(StatusCode::from)
+                let mut health = target.health.subscribe();
+                // "If a deregistering target has in-flight requests", they have the deregistration delay; what then becomes of
+                // them isn't documented: our model cuts them off.
+                let given_up = async {
+                    let _ = health.wait_for(|health| health.state == State::Draining).await;
+                    tokio::time::sleep(self.group.deregistration_delay).await;
+                };
+                let result = tokio::select! {
+                    result = self.forwarder.forward(target, request) => result.map_err(StatusCode::from),
+                    () = given_up => Err(StatusCode::BAD_GATEWAY),
+                };
+                let ok = result.as_ref().is_ok_and(|response| response.status().as_u16() < 500);
+                target.weight().took(ok);
+                result
             }
         };
         told.event.by_target = result.is_ok();
@@ -81,7 +97,11 @@ impl Node {
     fn route(&self) -> (Route, Vec<Arc<Target>>) {
         let targets = self.targets.borrow().clone();
         let states: Vec<State> = targets.iter().map(|target| target.health.borrow().state).collect();
-        (route(&states, self.turn.fetch_add(1, Ordering::Relaxed)), targets)
+        let healthy = states.iter().filter(|state| **state == State::Healthy).count();
+        let now = self.start.elapsed();
+        let weights: Vec<f64> =
+            targets.iter().map(|one| one.weight().at(&self.group, now, healthy)).collect();
+        (route(&states, &weights, &self.group, self.turn.fetch_add(1, Ordering::Relaxed)), targets)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use super::event::{Event, Journal, Probe, Transition};
 use super::settings::Check;
-use super::state::{Outcome, Tracker, Trouble, failure};
+use super::state::{Outcome, State, Tracker, Trouble, failure};
 use super::target::{Connection, Target};
 
 /// An answer longer than this counts as malformed: our model, AWS documents no limit.
@@ -23,6 +23,7 @@ pub(super) struct Prober {
     pub(super) node: usize,
     pub(super) source: Ipv4Addr,
     pub(super) target: Arc<Target>,
+    pub(super) start: std::time::Instant,
     pub(super) check: Arc<Check>,
     pub(super) journal: Arc<Journal>,
 }
@@ -80,6 +81,12 @@ impl Prober {
         self.journal.record(Event::Probe(Probe { node, target: target.addr, at, took, outcome, passed }));
         if let Some(to) = tracker.take(check, outcome) {
             let from = target.health.send_replace(to).state;
+            // "If you register targets with an empty target group", they don't enter slow start; which ones count as the first
+            // is our model: those that are healthy within three intervals.
+            let first = from == State::Initial && self.start.elapsed() < 3 * check.interval;
+            if to.state == State::Healthy && !first {
+                target.weight().healthy(self.start.elapsed());
+            }
             let at = std::time::Instant::now();
             self.journal.record(Event::Transition(Transition { node, target: target.addr, at, from, to }));
         }

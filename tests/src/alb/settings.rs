@@ -19,6 +19,8 @@ pub struct Settings {
     pub nodes: Vec<Node>,
     /// How targets are checked.
     pub check: Check,
+    /// The target group's other attributes.
+    pub group: Group,
     /// How long a connection to a target may take before the client gets 504. 10 s, which nobody can set on AWS
     /// ("Troubleshoot your Application Load Balancers", HTTP 504,
     /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html>).
@@ -27,6 +29,43 @@ pub struct Settings {
     /// ("Edit attributes for your Application Load Balancer", connection idle timeout,
     /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html>).
     pub idle_timeout: Duration,
+}
+
+/// Attributes of the target group, as of 2026-11-27.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// `target_group_health.unhealthy_state_routing.minimum_healthy_targets.count`: 1 by default.
+    pub routing_min: usize,
+    /// The same, `.percentage` of all registered targets: off by default. "If you specify both types of thresholds for an
+    /// action (count and percentage), the load balancer takes the action when either threshold is breached" ("Target group
+    /// health", <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html>).
+    pub routing_min_percentage: Option<usize>,
+    /// `load_balancing.algorithm.anomaly_mitigation`, with `weighted_random`.
+    pub anomaly_mitigation: bool,
+    /// `slow_start.duration_seconds`: off by default, 30 to 900 s on AWS; here also less.
+    pub slow_start: Duration,
+    /// `deregistration_delay.timeout_seconds`: 300 s by default. Requests under way may take so long.
+    pub deregistration_delay: Duration,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            routing_min: 1,
+            routing_min_percentage: None,
+            anomaly_mitigation: false,
+            slow_start: Duration::ZERO,
+            deregistration_delay: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Group {
+    /// Whether requests go to all targets, whatever their health.
+    pub(super) fn fails_open(&self, healthy: usize, registered: usize) -> bool {
+        let share = |pct: usize| healthy * 100 < pct * registered;
+        healthy < self.routing_min || self.routing_min_percentage.is_some_and(share)
+    }
 }
 
 /// One address of the load balancer.
@@ -88,6 +127,7 @@ impl Settings {
         Self {
             nodes: vec![node(Duration::ZERO), node(check.interval / 2)],
             check,
+            group: Group::default(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         }

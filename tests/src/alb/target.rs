@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::state::Health;
+use super::weight::Weight;
 
 /// A target at one node.
 #[derive(Debug)]
@@ -21,11 +22,24 @@ pub(super) struct Target {
     /// Written by the prober, read by whoever routes or looks.
     pub(super) health: watch::Sender<Health>,
     pub(super) pool: Pool,
+    pub(super) weight: Mutex<Weight>,
 }
 
 impl Target {
     pub(super) fn new(addr: SocketAddr) -> Self {
-        Self { addr, health: watch::Sender::new(Health::REGISTERED), pool: Pool::default() }
+        Self {
+            addr,
+            health: watch::Sender::new(Health::REGISTERED),
+            pool: Pool::default(),
+            weight: Mutex::default(),
+        }
+    }
+}
+
+impl Target {
+    /// What is known of it beside its health.
+    pub(super) fn weight(&self) -> MutexGuard<'_, Weight> {
+        self.weight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -77,7 +77,7 @@ impl Group {
     /// Whether a target that errs more than the others gets less. Anomalies are looked for "on HTTP/HTTPS target groups with
     /// at least three healthy targets", and who is anomalous gets less and less until it recovers; how fast isn't documented
     /// ("Automatic target weights",
-    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html#automatic-target-weights>;
+    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#automatic-target-weights>;
     /// <https://aws.amazon.com/blogs/networking-and-content-delivery/improving-availability-with-application-load-balancer-automatic-target-weights/>).
     pub fn mitigates(&self, targets: Option<u32>) -> bool {
         self.anomaly_mitigation && targets.is_none_or(|targets| targets >= 3)

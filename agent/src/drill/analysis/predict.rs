@@ -38,6 +38,11 @@ const AGENT_SEES_HANG: Duration = Duration::from_secs(3);
 /// How long the daemon takes to see that nginx is back, or that the fault record is gone.
 const AGENT_SEES_END: Duration = Duration::from_secs(1);
 
+/// How long a target that was given less because of its errors may go without a request once it is well: "the ALB will
+/// gradually increase the amount of traffic"; how fast isn't documented
+/// (<https://aws.amazon.com/about-aws/whats-new/2023/11/application-load-balancer-availability-target-weights/>).
+const WEIGHED_AGAIN: Duration = Duration::from_secs(60);
+
 /// Whom the target group's health check asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -207,21 +212,23 @@ fn detection(check: &Check, failure: &Failure) -> Option<Range> {
 fn readmission(check: &Check, failure: &Failure, detection: Option<Range>) -> Range {
     let Some(detection) = detection else { return Range::default() };
     let lasts = failure.lasts;
+    let mitigated = is_visible(failure) && check.group.mitigates(failure.targets);
+    let weighed = if mitigated { WEIGHED_AGAIN } else { Duration::ZERO };
     if lasts.most < detection.least {
         // Never out of use.
-        return Range::default();
+        return Range::new(Duration::ZERO, weighed);
     }
     let late = match (failure.mode, check.via) {
         (Mode::Unhealthy | Mode::Slow, _) | (_, Via::Agent) => AGENT_SEES_END,
         _ => Duration::ZERO,
     };
     let first_request = check.group.first_request(failure.targets.unwrap_or(2), failure.rps);
-    let most = check.interval * check.healthy + late + first_request;
+    let most = check.interval * check.healthy + late + first_request + weighed;
     let early = if is_silent(failure.mode) { check.timeout } else { Duration::ZERO };
     // A fault that ends while some nodes have noticed and others haven't: those never stopped using the target.
     let everywhere = lasts.least >= detection.most;
     let least = (check.interval * (check.healthy - 1)).saturating_sub(early);
-    Range::new(if everywhere { least } else { Duration::ZERO }, most)
+    Range::new(if everywhere && !mitigated { least } else { Duration::ZERO }, most)
 }
 
 #[cfg(test)]
