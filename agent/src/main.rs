@@ -2,12 +2,6 @@
 
 use std::process::ExitCode;
 
-use asg_agent::cli;
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match cli::Cli::try_parse() {
-        Ok(cli) => cli::run(cli),
-        Err(error) => cli::usage(&error),
-    }
+    asg_agent::cli::main()
 }

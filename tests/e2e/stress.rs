@@ -53,7 +53,7 @@ fn share(pid: i32, secs: f64) -> f64 {
 fn the_tutorials_command_burns_until_its_deadline_and_sums_up() {
     let place = Place::new().unwrap();
     let mut stress = burning(&place, &["--cpu", "1", "--timeout", "1500ms", "--priority", "normal"]);
-    assert_eq!(threads(stress.pid()), 2, "one worker beside the main thread");
+    assert_eq!(threads(stress.pid()), 4, "one worker beside the main thread and two that write");
     assert!(share(stress.pid(), 0.5) > 0.1, "a worker at full load on a shared machine");
     let summary = summary(&stress);
     let code = stress.wait(SOON).unwrap().code();
@@ -133,7 +133,7 @@ fn nohup_is_honoured() {
     nohup.arg(agent).args(["stress", "--json", "--cpu", "1", "--load", "5", "--secs", "1500ms"]);
     nohup.env_clear().envs(command.get_envs().filter_map(|(k, v)| Some((k, v?)))).stdin(Stdio::null());
     let mut stress = Running::spawn(&place, nohup).unwrap();
-    assert!(wait_until(SOON, || threads(stress.pid()) == 2));
+    assert!(wait_until(SOON, || threads(stress.pid()) == 4));
     stress.signal(Signal::SIGHUP).unwrap();
     assert_eq!(summary(&stress)["ended"], "deadline");
     stress.wait(SOON).unwrap();
@@ -182,6 +182,11 @@ fn impossible_wishes_end_with_2_and_one_line() {
         (&["--cpu", "4097"], "--cpu 4097: from 1 to 4096"),
         (&["--cpu", "0"], "--cpu 0: from 1 to 4096"),
         (&["--secs", "25h"], "at most 24h"),
+        (&["--secs", "1y"], "at most 24h"),
+        (&["--of", "quota", "--target", "5"], "--of quota goes with"),
+        (&["--fleet", "2"], "--fleet goes with --alarm"),
+        (&["--cpu-load", "50"], "is --load here"),
+        (&["--matrix", "1"], "stress-ng"),
         (&["--profile", "/nonexistent"], "cannot read the profile /nonexistent"),
         (&["--io", "4"], "--cpu, --secs, --load"),
         (&["--vm", "2", "--vm-bytes", "128M"], "--cpu, --secs, --load"),
@@ -246,8 +251,12 @@ fn a_target_that_others_exceed_gets_nothing_and_says_so() {
     let got = share(held.pid(), 1.0);
     let summary = summary(&held);
     assert!(got < 0.1, "{got} of a CPU was added; {summary}");
-    assert_eq!(summary["reason"], "others kept the host busier than the target");
-    assert_eq!(held.wait(SOON).unwrap().code(), Some(1));
+    assert!(summary["note"].as_str().unwrap().contains("because of others"), "{summary}");
+    assert_eq!(held.wait(SOON).unwrap().code(), Some(0));
+    let exact = run(&place, &["stress", "--json", "--target", "10", "--exact", "--secs", "1"]).unwrap();
+    let summary = events(&exact.stdout).pop().unwrap();
+    assert_eq!(summary["reason"], "others kept the host above the target (--exact)");
+    assert_eq!((exact.status.code(), &summary["host_reached"]), (Some(1), &true.into()));
 }
 
 #[test]
@@ -272,18 +281,18 @@ fn a_closed_terminal_ends_it() {
 }
 
 #[test]
-fn the_notices_and_the_alarm_are_told_before_the_run() {
+fn the_alarm_is_forecast_before_the_run_and_decides_after_it() {
     let place = Place::new().unwrap();
     let args = ["stress", "--load", "5", "--secs", "300ms", "--alarm", "40", "--fleet", "2", "--json"];
     let output = run(&place, &args).unwrap();
     let all = events(&output.stdout);
+    let forecast = &all[0]["forecast"];
+    assert_eq!((&forecast["verdict"], &forecast["host_needs_pct"]), (&"impossible".into(), &120.0.into()));
     let notices = all[0]["notices"].to_string();
-    assert!(
-        notices.contains("too short to scale out") && notices.contains("above 120.0 % on this host"),
-        "{notices}"
-    );
+    assert!(notices.contains("this host alone can't lift") && !notices.contains("takes 3"), "{notices}");
     let alarm = &all.last().unwrap()["alarm"];
     assert_eq!((&alarm["host_needs_pct"], &alarm["fires"]), (&120.0.into(), &Value::Null));
+    assert_eq!(output.status.code(), Some(1), "the alarm's verdict decides");
     let wrong = run(&place, &["stress", "--alarm", "0"]).unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 }

@@ -12,9 +12,9 @@ mod serve;
 mod settings;
 mod status;
 mod stress;
-mod stress_view;
 mod writer;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,6 +56,20 @@ enum Verb {
     Status(status::Args),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
+}
+
+/// Reads the command line of this process, and runs it to its end.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = stress::called_as_stress(&args).unwrap_or(args);
+    if let Some(answer) = stress::foreign(&args) {
+        let json = args.iter().any(|arg| arg == "--json");
+        return exit::code(Err(Failure::new(Exit::Usage, anyhow::anyhow!(answer))), json);
+    }
+    match Cli::try_parse_from(args) {
+        Ok(cli) => run(cli),
+        Err(error) => usage(&error),
+    }
 }
 
 /// Runs a parsed command line to its end.

@@ -4,6 +4,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -26,13 +27,19 @@ fn writers() -> Option<&'static (Writer, Writer)> {
 /// Writes what is still in the queues, as long as somebody reads; for the end of the program.
 pub(super) fn finish() {
     if let Some((stdout, stderr)) = writers() {
-        stdout.finish();
+        let now = Instant::now();
+        stdout.finish(now);
         match stdout.dropped() + stderr.dropped() {
             0 => {}
             lines => stderr.send(format!("agent: nobody read: {lines} lines were dropped\n").into_bytes()),
         }
-        stderr.finish();
+        stderr.finish(now);
     }
+}
+
+/// The CPU seconds of the threads that write.
+pub(super) fn cpu_secs() -> f64 {
+    writers().map_or(0.0, |(stdout, stderr)| stdout.cpu_secs() + stderr.cpu_secs())
 }
 
 impl Output {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use crate::sys::{sched, thread};
+
 /// What may wait for a reader.
 const MAX_BYTES: usize = 1 << 20;
 /// At the end, how long a reader that reads nothing is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// One stream with its thread.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ struct Queue {
     dropped: u64,
     writing: bool,
     closed: bool,
+    /// The thread that writes.
+    tid: i32,
     /// Counts the writes that were done: whether the reader still reads.
     written: u64,
 }
@@ -54,10 +58,23 @@ impl Writer {
         // Signals are for the thread that waits for them; this one would let them end us.
         let mut before = SigSet::empty();
         nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))?;
-        let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(64 << 10);
-        let spawned = builder.spawn(move || write_all(&theirs, out));
+        let name = std::ffi::CString::new(name).unwrap_or_default();
+        let work = move || {
+            let _ = rustix::thread::set_name(&name);
+            // Whoever started us idle (`chrt -i`) still wants to read what is told.
+            let _ = sched::set_current_thread(sched::Policy::Normal);
+            theirs.queue().tid = rustix::thread::gettid().as_raw_nonzero().get();
+            write_all(&theirs, out);
+        };
+        let spawned = thread::spawn(64 << 10, Box::new(work));
         before.thread_set_mask()?;
-        spawned.map(|_| Self { shared })
+        spawned.map(|()| Self { shared })
+    }
+
+    /// The CPU seconds of its thread.
+    pub(super) fn cpu_secs(&self) -> f64 {
+        let tid = self.shared.queue().tid;
+        if tid == 0 { 0.0 } else { thread::cpu_secs(tid).unwrap_or(0.0) }
     }
 
     /// Puts a line into the queue. Never waits.
@@ -85,10 +102,10 @@ impl Writer {
         self.shared.queue().dropped
     }
 
-    /// Waits until everything is written, as long as the reader reads.
-    pub(super) fn finish(&self) {
+    /// Waits until everything is written, as long as the reader reads, which it may have stopped doing at `since`.
+    pub(super) fn finish(&self, mut since: Instant) {
         let mut queue = self.shared.queue();
-        let (mut seen, mut since) = (queue.written, Instant::now());
+        let mut seen = queue.written;
         while (queue.writing || !queue.chunks.is_empty()) && !queue.closed {
             if queue.written != seen {
                 (seen, since) = (queue.written, Instant::now());
@@ -148,7 +165,7 @@ mod tests {
             String::from_utf8(text).unwrap()
         });
         lines.iter().for_each(|line| writer.send(line.clone().into_bytes()));
-        writer.finish();
+        writer.finish(Instant::now());
         assert_eq!(reader.join().unwrap(), lines.concat());
     }
 
@@ -160,7 +177,7 @@ mod tests {
             writer.send(vec![b'x'; 1000]);
         }
         assert!(writer.dropped() > 0 && !writer.is_closed());
-        writer.finish();
+        writer.finish(Instant::now());
     }
 
     #[test]
@@ -169,7 +186,7 @@ mod tests {
         drop(read);
         let writer = Writer::start("out", write).unwrap();
         writer.send(b"x\n".to_vec());
-        writer.finish();
+        writer.finish(Instant::now());
         assert!(writer.is_closed());
         writer.send(b"y\n".to_vec());
     }

@@ -13,6 +13,8 @@ pub struct Allowed {
     pub cpus: Vec<usize>,
     /// The CPU time that a cgroup allows us.
     pub quota: Option<Quota>,
+    /// The cgroup that schedules us.
+    pub cgroup: Option<CpuCgroup>,
 }
 
 impl Allowed {
@@ -23,12 +25,18 @@ impl Allowed {
     pub fn now() -> io::Result<Self> {
         let set = sched_getaffinity(None)?;
         let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
-        Ok(Self { cpus, quota: CpuCgroup::of_this_process().and_then(|cgroup| cgroup.quota()) })
+        let cgroup = CpuCgroup::of_this_process();
+        Ok(Self { cpus, quota: cgroup.as_ref().and_then(CpuCgroup::quota), cgroup })
     }
 
     /// How many CPUs we may run on.
     pub fn count(&self) -> u32 {
         u32::try_from(self.cpus.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many CPUs' time cpuset and quota allow; may be a fraction.
+    pub fn usable(&self) -> f64 {
+        self.quota.as_ref().map_or(f64::MAX, |quota| quota.cpus).min(f64::from(self.count()))
     }
 
     /// How many workers use all that cpuset and quota allow.
@@ -52,7 +60,7 @@ mod tests {
     fn all_are_as_many_as_both_cpuset_and_quota_allow() {
         let workers = |cpus: usize, quota: Option<f64>| {
             let quota = quota.map(|cpus| Quota { cpus, at: "/".into() });
-            Allowed { cpus: (0..cpus).collect(), quota }.workers()
+            Allowed { cpus: (0..cpus).collect(), quota, cgroup: None }.workers()
         };
         assert_eq!(
             [workers(4, None), workers(4, Some(1.5)), workers(4, Some(0.1)), workers(2, Some(9.0))],

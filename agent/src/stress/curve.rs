@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// More points than a day has seconds are no profile.
 const MAX_POINTS: usize = 86_400;
+/// A profile that ends before this, in seconds, has no length.
+const SHORTEST: f64 = 0.001;
 
 /// A share between 0 and 1 as a function of the seconds since the start. Before the first point it is the first
 /// value, after the last one the last.
@@ -57,18 +59,26 @@ impl Curve {
         curve
     }
 
+    /// The same curve with all its shares times `by`.
+    pub fn scaled(&self, by: f64) -> Self {
+        Self::through(self.points.iter().map(|point| (point.at, point.share * by)))
+    }
+
     /// Reads lines of `seconds percent`; `#` starts a comment. The same second twice is a jump.
     ///
     /// # Errors
     /// The first line that isn't one.
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
         let mut points: Vec<(f64, f64)> = Vec::new();
-        for (number, line) in text.lines().enumerate() {
+        let mut last_line = 1;
+        // Editors of some systems begin a text with a byte order mark.
+        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let wrong = |message: String| ProfileError { line: number + 1, message };
             let line = line.split('#').next().unwrap_or("").trim();
             if line.is_empty() {
                 continue;
             }
+            last_line = number + 1;
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
             let &[at, percent] = fields.as_slice() else {
                 return Err(wrong(format!(
@@ -78,7 +88,7 @@ impl Curve {
             };
             let at = number_in(at, 0.0, 86_400.0)
                 .ok_or_else(|| wrong(format!("\"{}\": seconds go from 0 to 86400 (a day)", shown(at))))?;
-            let percent = number_in(percent.trim_end_matches('%'), 0.0, 100.0)
+            let percent = number_in(percent.strip_suffix('%').unwrap_or(percent), 0.0, 100.0)
                 .ok_or_else(|| wrong(format!("\"{}\": the percentage goes from 0 to 100", shown(percent))))?;
             if points.last().is_some_and(|(before, _)| at < *before) {
                 return Err(wrong(format!("second {at} stands after a later one")));
@@ -89,10 +99,14 @@ impl Curve {
             points.push((at, percent / 100.0));
         }
         match points.last() {
-            Some((end, _)) if *end > 0.0 => Ok(Self::through(points)),
-            _ => Err(ProfileError {
-                line: text.lines().count().max(1),
+            Some((end, _)) if *end >= SHORTEST => Ok(Self::through(points)),
+            Some(_) => Err(ProfileError {
+                line: last_line,
                 message: "the profile ends where it starts: it needs a line with seconds above 0".to_owned(),
+            }),
+            None => Err(ProfileError {
+                line: last_line,
+                message: "no line of \"seconds percent\", such as \"60 80\"".to_owned(),
             }),
         }
     }
@@ -137,7 +151,11 @@ impl Curve {
     }
 }
 
+/// A plain number: no sign, no exponent, no "inf".
 fn number_in(text: &str, from: f64, to: f64) -> Option<f64> {
+    if !text.bytes().all(|c| c.is_ascii_digit() || c == b'.') {
+        return None;
+    }
     text.parse().ok().filter(|n| (from..=to).contains(n))
 }
 
@@ -177,7 +195,19 @@ mod tests {
             ("0 10\n5 101\n", "line 2: \"101\": the percentage goes from 0 to 100"),
             ("0 10\n5 nan\n", "line 2: \"nan\": the percentage goes from 0 to 100"),
             ("9 10\n5 10\n", "line 2: second 5 stands after a later one"),
-            ("", "line 1: the profile ends where it starts: it needs a line with seconds above 0"),
+            ("", "line 1: no line of \"seconds percent\", such as \"60 80\""),
+            ("# nothing\n\n", "line 1: no line of \"seconds percent\", such as \"60 80\""),
+            ("1e-12 50\n", "line 1: \"1e-12\": seconds go from 0 to 86400 (a day)"),
+            (
+                "0.0000001 50\n",
+                "line 1: the profile ends where it starts: it needs a line with seconds above 0",
+            ),
+            ("\u{feff}0 10\n5 x\n", "line 2: \"x\": the percentage goes from 0 to 100"),
+            (
+                "0 10\n0 50\n\n# end\n",
+                "line 2: the profile ends where it starts: it needs a line with seconds above 0",
+            ),
+            ("0 10\n5 1e1\n", "line 2: \"1e1\": the percentage goes from 0 to 100"),
             ("0 50\n", "line 1: the profile ends where it starts: it needs a line with seconds above 0"),
         ] {
             assert_eq!(Curve::parse(text).unwrap_err().to_string(), message);

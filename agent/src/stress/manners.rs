@@ -4,16 +4,22 @@
 //! session's autogroup (sched(7)). A cgroup of our own with `cpu.idle` set, at the top of the hierarchy, yields to
 //! all others. Its name is always the same: runs share it, the last one removes it, and what a SIGKILL left is used
 //! and removed by the next run (or by [`sweep`]).
+//!
+//! Only in version 1 of cgroups, where the CPU controller has a hierarchy of its own. In version 2 the cgroup is the unit:
+//! its memory, pids and cpuset limits, and what systemd ends with it (`KillMode=control-group`). We don't leave it, and a
+//! group below it would yield no further than SCHED_IDLE does: to the unit's own tasks.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::plan::Priority;
-use crate::sys::cgroup::{CpuCgroup, Version};
-use crate::sys::sched;
+use crate::sys::cgroup::{CpuCgroup, Quota, Version};
+use crate::sys::sched::{self, Policy};
 
 const NAME: &str = "asg-agent-stress";
+/// So many cgroups are looked through for what was left behind.
+const MOST_SEARCHED: usize = 20_000;
 const AUTOGROUP: &str = "/proc/self/autogroup";
 /// The lowest autogroup priority: 15 of 1024 shares.
 const LOWEST: i32 = 19;
@@ -28,19 +34,30 @@ pub struct Manners {
 
 #[derive(Debug)]
 enum Kind {
-    Normal,
+    Normal {
+        /// What the workers inherited and couldn't change.
+        inherited: Option<String>,
+    },
     /// The workers are in the idle cgroup; the whole process goes back to `origin`.
     Group {
         group: PathBuf,
         origin: PathBuf,
+        /// Inside which quota group.
+        inside: Option<Quota>,
     },
     /// SCHED_IDLE; the autogroup gets back the nice value it had.
-    Policy {
-        autogroup: Option<i32>,
-        /// All tasks of the host are in one scheduling group.
-        everywhere: bool,
-        root: bool,
-    },
+    Policy { autogroup: Option<i32>, reach: Reach },
+}
+
+/// To whom SCHED_IDLE yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// All tasks of the host are in one scheduling group.
+    Everywhere,
+    /// Version 2: the tasks of our cgroup; others get what their weights say.
+    Unit,
+    /// The same in version 1, where root would get an idle cgroup.
+    Cgroup { root: bool },
 }
 
 impl Manners {
@@ -48,18 +65,17 @@ impl Manners {
     /// They must live until the returned value is dropped.
     pub(super) fn of(priority: Priority, workers: &[i32]) -> Self {
         if priority == Priority::Normal {
-            return Self { kind: Kind::Normal, idle: Vec::new() };
+            return Self { kind: Kind::Normal { inherited: inherited(workers) }, idle: Vec::new() };
         }
-        match CpuCgroup::of_this_process().and_then(|cgroup| join(&cgroup, workers).ok()) {
+        let cgroup = CpuCgroup::of_this_process();
+        match cgroup.as_ref().and_then(|cgroup| join(cgroup, workers).ok()) {
             Some(kind) => {
                 // The group alone yields; out of it the workers must be able to end at once.
                 normal(workers);
                 Self { kind, idle: Vec::new() }
             }
             None => {
-                let root = rustix::process::geteuid().is_root();
-                let everywhere = in_root_cgroup() && !autogroups();
-                let kind = Kind::Policy { autogroup: lower_autogroup(), everywhere, root };
+                let kind = Kind::Policy { reach: reach(), autogroup: lower_autogroup() };
                 Self { kind, idle: workers.to_vec() }
             }
         }
@@ -71,22 +87,73 @@ impl Manners {
     }
 
     /// What applies, as a part of a sentence about the workers.
-    pub fn describe(&self) -> &'static str {
-        match &self.kind {
-            Kind::Normal => "competing with everything else (--priority normal)",
-            Kind::Group { .. } => "yielding to everything else (own idle cgroup)",
-            Kind::Policy { autogroup: Some(_), .. } => {
-                "yielding to everything else (SCHED_IDLE, session at nice 19; after a SIGKILL until the next run ends)"
-            }
-            Kind::Policy { everywhere: true, .. } => "yielding to everything else (SCHED_IDLE)",
-            Kind::Policy { root: true, .. } => {
-                "yielding within their cgroup only (SCHED_IDLE; no cgroup of their own here)"
-            }
-            Kind::Policy { root: false, .. } => {
-                "yielding within their cgroup only (SCHED_IDLE; root gets an idle cgroup)"
-            }
+    pub fn describe(&self) -> String {
+        describe(&self.kind)
+    }
+}
+
+fn describe(kind: &Kind) -> String {
+    match kind {
+        Kind::Normal { inherited: None } => "competing with everything else (--priority normal)".to_owned(),
+        Kind::Normal { inherited: Some(what) } => format!("competing (--priority normal), but {what}"),
+        Kind::Group { inside: None, .. } => "yielding to everything else (idle cgroup)".to_owned(),
+        Kind::Group { inside: Some(quota), .. } => {
+            format!("yielding only inside its quota group of {:.2} CPUs ({})", quota.cpus, quota.at.display())
+        }
+        Kind::Policy { autogroup: Some(_), .. } => {
+            "yielding to everything else (SCHED_IDLE, session at nice 19)".to_owned()
+        }
+        Kind::Policy { reach: Reach::Everywhere, .. } => {
+            "yielding to everything else (SCHED_IDLE)".to_owned()
+        }
+        Kind::Policy { reach: Reach::Unit, .. } => {
+            "yielding inside its own unit; others get their weight (SCHED_IDLE)".to_owned()
+        }
+        Kind::Policy { reach: Reach::Cgroup { root: true }, .. } => {
+            "yielding inside its cgroup only (SCHED_IDLE; no own cgroup here)".to_owned()
+        }
+        Kind::Policy { reach: Reach::Cgroup { root: false }, .. } => {
+            "yielding inside its cgroup only (SCHED_IDLE; root gets its own)".to_owned()
         }
     }
+}
+
+/// What would apply, for who only asks.
+pub fn foreseen(priority: Priority) -> String {
+    let group = |cgroup: &CpuCgroup| {
+        let root = cgroup.version == Version::V1 && rustix::process::geteuid().is_root();
+        let inside = cgroup.quota();
+        let parent = inside.as_ref().map_or(&cgroup.mount, |quota| &quota.at).clone();
+        let idle = root && (cgroup.own.join("cpu.idle").exists() || parent.join("cpu.idle").exists());
+        idle.then(|| Kind::Group { group: parent.join(NAME), origin: cgroup.own.clone(), inside })
+    };
+    // Described, and let go without being undone: nothing was done.
+    let kind = match priority {
+        Priority::Normal => Kind::Normal { inherited: None },
+        Priority::Idle => CpuCgroup::of_this_process().as_ref().and_then(group).unwrap_or_else(|| {
+            let nice = autogroups() && in_root_cgroup();
+            Kind::Policy { autogroup: nice.then_some(0), reach: reach() }
+        }),
+    };
+    describe(&kind)
+}
+
+/// How far SCHED_IDLE yields here.
+fn reach() -> Reach {
+    match CpuCgroup::of_this_process() {
+        _ if in_root_cgroup() && !autogroups() => Reach::Everywhere,
+        Some(cgroup) if cgroup.version == Version::V2 => Reach::Unit,
+        _ => Reach::Cgroup { root: rustix::process::geteuid().is_root() },
+    }
+}
+
+/// What keeps workers from competing that were asked to: a policy or a nice value that was inherited.
+fn inherited(workers: &[i32]) -> Option<String> {
+    if workers.first().is_some_and(|tid| sched::policy_of(*tid) == Some(Policy::Idle)) {
+        return Some("SCHED_IDLE was inherited and may not be changed".to_owned());
+    }
+    let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+    (nice > 0).then(|| format!("nice {nice} was inherited"))
 }
 
 impl Manners {
@@ -94,10 +161,10 @@ impl Manners {
     /// a grace period of the kernel, 5 to 20 ms, unless another move was just before (`cgroup_threadgroup_rwsem`,
     /// `rcu_sync`): this one, of a thread to where it is.
     pub(super) fn about_to_end(&self) {
-        if let Kind::Group { group, origin } = &self.kind {
+        if let Kind::Group { group, origin, .. } = &self.kind {
             let us = std::process::id().to_string();
             let top = group.parent().unwrap_or(origin);
-            let _ = set(origin, "tasks", &us).or_else(|_| set(top, "cgroup.threads", &us));
+            let _ = set(origin, "tasks", &us).or_else(|_| set(top, "tasks", &us));
         }
     }
 }
@@ -106,8 +173,8 @@ impl Drop for Manners {
     fn drop(&mut self) {
         normal(&self.idle);
         match &self.kind {
-            Kind::Normal => {}
-            Kind::Group { group, origin } => leave(group, origin),
+            Kind::Normal { .. } => {}
+            Kind::Group { group, origin, .. } => leave(group, origin),
             Kind::Policy { autogroup, .. } => {
                 if let Some(nice) = autogroup {
                     let _ = set_autogroup(*nice);
@@ -128,23 +195,19 @@ fn normal(threads: &[i32]) {
 
 /// Puts the workers into the idle cgroup.
 fn join(cgroup: &CpuCgroup, workers: &[i32]) -> io::Result<Kind> {
+    if cgroup.version == Version::V2 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // A quota is somebody's will: we don't walk out from under it.
-    let quota = cgroup.quota();
-    let parent = match (&quota, cgroup.version) {
-        (None, _) => &cgroup.mount,
-        (Some(quota), Version::V1) => &quota.at,
-        (Some(_), Version::V2) => return Err(io::ErrorKind::Unsupported.into()),
-    };
-    let group = parent.join(NAME);
+    let inside = cgroup.quota();
+    let group = inside.as_ref().map_or(&cgroup.mount, |quota| &quota.at).join(NAME);
     let enter = || {
         match fs::create_dir(&group) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
-        match cgroup.version {
-            Version::V1 => join_v1(&group, workers),
-            Version::V2 => join_v2(&group, &cgroup.mount, workers),
-        }
+        set(&group, "cpu.idle", "1")?;
+        workers.iter().try_for_each(|tid| set(&group, "tasks", &tid.to_string()))
     };
     // Another run that ends just now may remove the group before we are in it.
     let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound && !group.exists();
@@ -153,23 +216,7 @@ fn join(cgroup: &CpuCgroup, workers: &[i32]) -> io::Result<Kind> {
         leave(&group, &cgroup.own);
         return Err(e);
     }
-    Ok(Kind::Group { group, origin: cgroup.own.clone() })
-}
-
-fn join_v1(group: &Path, workers: &[i32]) -> io::Result<()> {
-    set(group, "cpu.idle", "1")?;
-    workers.iter().try_for_each(|tid| set(group, "tasks", &tid.to_string()))
-}
-
-/// In version 2 threads of a process can only be parted below a common threaded domain, which the root cgroup is
-/// to everybody: the process goes there, where its main thread stays prompt, and the workers into the group.
-fn join_v2(group: &Path, root: &Path, workers: &[i32]) -> io::Result<()> {
-    if fs::read_to_string(group.join("cgroup.type"))?.trim() != "threaded" {
-        set(group, "cgroup.type", "threaded")?;
-    }
-    set(group, "cpu.idle", "1")?;
-    set(root, "cgroup.procs", &std::process::id().to_string())?;
-    workers.iter().try_for_each(|tid| set(group, "cgroup.threads", &tid.to_string()))
+    Ok(Kind::Group { group, origin: cgroup.own.clone(), inside })
 }
 
 /// Moves the whole process back and removes the group, unless another run is still in it.
@@ -191,10 +238,36 @@ fn set(folder: &Path, file: &str, value: &str) -> io::Result<()> {
         .and_then(|mut f| io::Write::write_all(&mut f, value.as_bytes()))
 }
 
-/// Removes the idle cgroup that a killed run left. One that is in use stays: the kernel removes no populated cgroup.
+/// Removes the idle cgroups that killed runs left, wherever they lie: one inside somebody's quota group would keep them
+/// from removing theirs. One that is in use stays: the kernel removes no populated cgroup.
 pub fn sweep() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
     if let Some(cgroup) = CpuCgroup::of_this_process() {
-        let _ = fs::remove_dir(cgroup.mount.join(NAME));
+        // Our own way up first: that is where the next one of the same session or unit finds it.
+        for folder in cgroup.own.ancestors().take_while(|folder| folder.starts_with(&cgroup.mount)) {
+            let _ = fs::remove_dir(folder.join(NAME));
+        }
+        sweep_below(&cgroup.mount);
+    }
+}
+
+fn sweep_below(top: &Path) {
+    let mut open = std::collections::VecDeque::from([top.to_owned()]);
+    let mut searched = 0;
+    while let Some(folder) = open.pop_front().filter(|_| searched < MOST_SEARCHED) {
+        searched += 1;
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name() == NAME {
+                let _ = fs::remove_dir(entry.path());
+            } else {
+                open.push_back(entry.path());
+            }
+        }
     }
 }
 
@@ -255,12 +328,36 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
+    fn cgroup(version: Version, at: &Path) -> CpuCgroup {
+        CpuCgroup { version, mount: at.to_owned(), own: at.to_owned() }
+    }
+
     #[test]
     fn a_group_that_cannot_be_idle_is_removed_again() {
         let dir = tempfile::tempdir().unwrap();
-        let cgroup =
-            CpuCgroup { version: Version::V2, mount: dir.path().to_owned(), own: dir.path().to_owned() };
-        assert!(join(&cgroup, &[]).is_err());
+        assert!(join(&cgroup(Version::V1, dir.path()), &[]).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn in_version_2_nobody_leaves_the_unit() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.procs"), "").unwrap();
+        assert!(join(&cgroup(Version::V2, dir.path()), &[]).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join("cgroup.procs")).unwrap(), "");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_left_is_found_wherever_it_lies_and_nothing_else_is_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = ["asg-agent-stress", "a/asg-agent-stress", "a/b/c/asg-agent-stress"];
+        left.iter().for_each(|path| fs::create_dir_all(dir.path().join(path)).unwrap());
+        fs::create_dir_all(dir.path().join("a/asg-agent-stressed")).unwrap();
+        fs::create_dir_all(dir.path().join("d/asg-agent-stress/in-use")).unwrap();
+        sweep_below(dir.path());
+        assert!(left.iter().all(|path| !dir.path().join(path).exists()));
+        assert!(dir.path().join("a/asg-agent-stressed").exists() && dir.path().join("a/b/c").exists());
+        assert!(dir.path().join("d/asg-agent-stress/in-use").exists());
     }
 }

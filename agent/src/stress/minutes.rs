@@ -6,15 +6,18 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::host::Share;
 use crate::sys::clock::rfc3339;
 
-/// A day and the two minutes that are cut by its ends; a run without an end keeps the last of them.
-const MOST_KEPT: usize = 1442;
+/// The finest that is kept, in seconds: the shortest datapoint of high resolution; all others are made of it.
+const SLOT: i64 = 10;
+/// A day and what is cut by its ends; a run without an end keeps the last of them.
+const MOST_KEPT: usize = 8642;
 
-/// One minute, or five.
+/// What was seen of one datapoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bucket {
     /// Its first second, since the epoch.
@@ -25,28 +28,36 @@ pub struct Bucket {
     pub share: Share,
 }
 
-/// A bucket as programs read it.
-#[derive(Debug, Clone, Serialize)]
+/// A datapoint as programs read it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Datapoint {
     /// Its first second.
     pub start: String,
     /// Seconds of it that were seen: fewer than it has at the ends of a run and where the host slept.
     pub seen_secs: f64,
-    /// What CPUUtilization counts.
+    /// What CPUUtilization counts, in the seconds that were seen.
     pub busy_pct: f64,
+    /// Of the whole datapoint CPUUtilization reads at least this,
+    pub low_pct: f64,
+    /// and at most this: nobody knows what was in the seconds that weren't seen.
+    pub high_pct: f64,
     /// What the hypervisor withheld.
     pub steal_pct: f64,
 }
 
 impl Bucket {
-    /// Whether (nearly) all of a minute was seen.
-    pub fn is_whole_minute(&self) -> bool {
-        self.secs >= 59.0
+    /// Whether (nearly) all of a datapoint of this many seconds was seen.
+    pub fn is_whole(&self, length: i64) -> bool {
+        self.secs >= length as f64 * 59.0 / 60.0
     }
 
-    /// As programs read it.
-    pub fn datapoint(&self) -> Datapoint {
+    /// As programs read it, of a datapoint of `length` seconds.
+    pub fn datapoint(&self, length: i64) -> Datapoint {
+        let (length, secs) = (length as f64, self.secs.min(length as f64));
+        let low = self.share.busy_pct() * secs / length;
         Datapoint {
+            low_pct: hundredths(low),
+            high_pct: hundredths((low + 100.0 * (length - secs) / length).min(100.0)),
             start: Timestamp::from_second(self.start).map(rfc3339).unwrap_or_default(),
             seen_secs: hundredths(self.secs),
             busy_pct: hundredths(self.share.busy_pct()),
@@ -60,7 +71,7 @@ pub fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-/// The minutes of a run, in their order.
+/// The time of a run by the clock, in its order.
 #[derive(Debug, Clone, Default)]
 pub struct Minutes {
     buckets: VecDeque<Bucket>,
@@ -74,8 +85,8 @@ impl Minutes {
         let until = until.as_millisecond() as f64 / 1000.0;
         let mut from = until - secs;
         while secs > 0.0 && from < until {
-            let start = (from / 60.0).floor() * 60.0;
-            let end = until.min(start + 60.0);
+            let start = (from / SLOT as f64).floor() * SLOT as f64;
+            let end = until.min(start + SLOT as f64);
             self.bucket(start as i64, end - from, share.scaled((end - from) / secs));
             from = end;
         }
@@ -95,25 +106,25 @@ impl Minutes {
         }
     }
 
-    /// The minutes so far; the ends may be cut.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Bucket> {
+    /// What was seen, ten seconds by ten seconds.
+    pub fn slots(&self) -> impl DoubleEndedIterator<Item = &Bucket> {
         self.buckets.iter()
     }
 
-    /// The same by five minutes.
-    pub fn by_five(&self) -> Vec<Bucket> {
-        let mut fives: Vec<Bucket> = Vec::new();
-        for minute in &self.buckets {
-            let start = minute.start - minute.start.rem_euclid(300);
-            match fives.last_mut() {
-                Some(five) if five.start == start => {
-                    five.secs += minute.secs;
-                    five.share += minute.share;
+    /// The same by datapoints of `length` seconds, a multiple of ten; the ends may be cut.
+    pub fn by(&self, length: i64) -> Vec<Bucket> {
+        let mut all: Vec<Bucket> = Vec::new();
+        for slot in &self.buckets {
+            let start = slot.start - slot.start.rem_euclid(length);
+            match all.last_mut() {
+                Some(last) if last.start == start => {
+                    last.secs += slot.secs;
+                    last.share += slot.share;
                 }
-                _ => fives.push(Bucket { start, ..*minute }),
+                _ => all.push(Bucket { start, ..*slot }),
             }
         }
-        fives
+        all
     }
 }
 
@@ -138,7 +149,7 @@ mod tests {
     }
 
     fn starts(minutes: &Minutes) -> Vec<(String, f64)> {
-        minutes.iter().map(|b| (b.datapoint().start, hundredths(b.secs))).collect()
+        minutes.by(60).iter().map(|b| (b.datapoint(60).start, hundredths(b.secs))).collect()
     }
 
     #[test]
@@ -149,8 +160,18 @@ mod tests {
         assert_eq!(got[0], ("2026-12-31T23:59:00.000Z".into(), 29.5));
         assert_eq!(got[1], ("2027-01-01T00:00:00.000Z".into(), 60.0));
         assert_eq!(got[2], ("2027-01-01T00:01:00.000Z".into(), 0.5));
-        assert!(minutes.iter().all(|b| (b.share.busy_pct() - 50.0).abs() < 1e-6));
-        assert_eq!(minutes.iter().filter(|b| b.is_whole_minute()).count(), 1);
+        assert!(minutes.by(60).iter().all(|b| (b.share.busy_pct() - 50.0).abs() < 1e-6));
+        assert_eq!(minutes.by(60).iter().filter(|b| b.is_whole(60)).count(), 1);
+    }
+
+    #[test]
+    fn what_was_not_seen_of_a_datapoint_leaves_bounds() {
+        let mut minutes = Minutes::default();
+        run(&mut minutes, at("2026-01-01T10:00:10Z"), 50, 0.999);
+        let point = minutes.by(60)[0].datapoint(60);
+        assert_eq!((point.busy_pct, point.low_pct, point.high_pct), (99.9, 83.25, 99.92));
+        let five = minutes.by(300)[0].datapoint(300);
+        assert_eq!((five.low_pct, five.high_pct), (16.65, 99.98));
     }
 
     #[test]
@@ -158,7 +179,7 @@ mod tests {
         let mut minutes = Minutes::default();
         run(&mut minutes, at("2026-01-01T10:05:00Z"), 70, 1.0);
         run(&mut minutes, at("2026-01-01T10:03:50Z"), 80, 0.0);
-        let got: Vec<_> = minutes.iter().map(|b| (b.start % 3600 / 60, b.secs.round())).collect();
+        let got: Vec<_> = minutes.by(60).iter().map(|b| (b.start % 3600 / 60, b.secs.round())).collect();
         assert_eq!(got, [(3, 10.0), (4, 60.0), (5, 70.0), (6, 10.0)]);
     }
 
@@ -177,7 +198,7 @@ mod tests {
         let mut minutes = Minutes::default();
         run(&mut minutes, at("2026-01-01T10:03:00Z"), 120, 1.0);
         run(&mut minutes, at("2026-01-01T10:05:00Z"), 60, 0.5);
-        let fives = minutes.by_five();
+        let fives = minutes.by(300);
         assert_eq!(fives.iter().map(|b| b.start % 3600 / 60).collect::<Vec<_>>(), [0, 5]);
         assert!((fives[0].share.busy_pct() - 100.0).abs() < 1e-6 && (fives[0].secs - 120.0).abs() < 1e-6);
         assert!((fives[1].share.busy_pct() - 50.0).abs() < 1e-6);
@@ -186,10 +207,10 @@ mod tests {
     #[test]
     fn a_run_without_an_end_keeps_a_day() {
         let mut minutes = Minutes::default();
-        for minute in 0..3000_i64 {
-            minutes.add(Timestamp::from_second(minute * 60 + 30).unwrap(), 1.0, share(1.0));
+        for slot in 0..20_000_i64 {
+            minutes.add(Timestamp::from_second(slot * 10 + 5).unwrap(), 1.0, share(1.0));
         }
-        assert_eq!(minutes.iter().count(), MOST_KEPT);
-        assert_eq!(minutes.iter().next_back().unwrap().start, 2999 * 60);
+        assert_eq!(minutes.slots().count(), MOST_KEPT);
+        assert_eq!(minutes.slots().next_back().unwrap().start, 199_990);
     }
 }

@@ -29,6 +29,16 @@ pub enum Priority {
     Normal,
 }
 
+/// What a percentage is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Of {
+    /// A CPU of the host, or with a target the whole host.
+    #[default]
+    Host,
+    /// What cpuset and cgroup quota allow.
+    Quota,
+}
+
 /// What was asked for. Percentages from above 0 to 100.
 #[derive(Debug, Clone)]
 pub struct Wish {
@@ -46,6 +56,10 @@ pub struct Wish {
     pub profile: Option<Curve>,
     /// `--priority`.
     pub priority: Priority,
+    /// `--of`.
+    pub of: Of,
+    /// `--exact`.
+    pub exact: bool,
 }
 
 /// What the load is measured against.
@@ -78,8 +92,12 @@ pub struct Plan {
     /// Whether a share was named. Without one, more workers than CPUs share the CPUs, as in stress, and that is the
     /// load they were asked for.
     pub explicit: bool,
+    /// Whether a host above its target is a failure.
+    pub exact: bool,
     /// Before whom.
     pub priority: Priority,
+    /// What the percentages are of.
+    pub of: Of,
 }
 
 /// A wish that nobody can fulfil.
@@ -105,17 +123,32 @@ pub enum WishError {
     /// A ramp that doesn't end in time.
     #[error("--ramp is longer than the whole run: shorten it or lengthen --secs")]
     Ramp,
+    /// The closed loop looks at the host.
+    #[error("--of quota goes with --load and --profile; --target is a share of the whole host")]
+    TargetOfQuota,
+    /// Fewer workers than the share needs.
+    #[error(
+        "{pct} % of the {usable:.2} CPUs that are allowed is more than {workers} workers can use: --cpu all"
+    )]
+    TooFewForQuota {
+        /// The share.
+        pct: f64,
+        /// CPUs' time.
+        usable: f64,
+        /// How many there are.
+        workers: u32,
+    },
     /// A ramp beside a profile.
     #[error("--ramp and --profile exclude each other: write the ramp into the profile")]
     RampAndProfile,
 }
 
 impl Wish {
-    /// The plan on a host that allows us `allowed` CPUs.
+    /// The plan on a host where cpuset and quota allow `workers` workers and the time of `usable` CPUs.
     ///
     /// # Errors
     /// The first thing that is impossible.
-    pub fn plan(self, allowed: u32) -> Result<Plan, WishError> {
+    pub fn plan(self, allowed: u32, usable: f64) -> Result<Plan, WishError> {
         let aims = [self.load_pct.is_some(), self.target_pct.is_some(), self.profile.is_some()];
         if aims.into_iter().filter(|a| *a).count() > 1 {
             return Err(WishError::SeveralAims);
@@ -146,7 +179,18 @@ impl Wish {
             (Some(pct), _, _) => Aim::Load(curve("--load", pct)?),
             (None, None, None) => Aim::Load(curve("--load", 100.0)?),
         };
-        Ok(Plan { workers, secs, aim, explicit, priority: self.priority })
+        let aim = match (self.of, aim) {
+            (Of::Quota, Aim::Target(_)) => return Err(WishError::TargetOfQuota),
+            (Of::Quota, Aim::Load(curve)) if explicit => {
+                let each = usable / f64::from(workers);
+                if curve.peak() * each > 1.0 + 1e-9 {
+                    return Err(WishError::TooFewForQuota { pct: 100.0 * curve.peak(), usable, workers });
+                }
+                Aim::Load(curve.scaled(each))
+            }
+            (_, aim) => aim,
+        };
+        Ok(Plan { workers, secs, aim, explicit, exact: self.exact, priority: self.priority, of: self.of })
     }
 }
 
@@ -163,23 +207,36 @@ mod tests {
             ramp: None,
             profile: None,
             priority: Priority::Idle,
+            of: Of::Host,
+            exact: false,
         }
     }
 
     #[test]
     fn a_bare_wish_is_full_load_for_a_minute() {
-        let plan = wish().plan(2).unwrap();
+        let plan = wish().plan(2, 2.0).unwrap();
         assert_eq!((plan.workers, plan.secs, plan.explicit), (1, Some(DEFAULT_SECS), false));
         assert_eq!(plan.aim, Aim::Load(Curve::constant(1.0)));
-        assert_eq!(Wish { workers: Workers::All, ..wish() }.plan(3).unwrap().workers, 3);
-        assert_eq!(Wish { secs: Some(Duration::ZERO), ..wish() }.plan(2).unwrap().secs, None);
+        assert_eq!(Wish { workers: Workers::All, ..wish() }.plan(3, 3.0).unwrap().workers, 3);
+        assert_eq!(Wish { secs: Some(Duration::ZERO), ..wish() }.plan(2, 2.0).unwrap().secs, None);
     }
 
     #[test]
     fn a_profile_lasts_as_long_as_it_says() {
         let profile = Curve::parse("0 10\n90 20").unwrap();
-        let plan = Wish { profile: Some(profile), ..wish() }.plan(1).unwrap();
+        let plan = Wish { profile: Some(profile), ..wish() }.plan(1, 1.0).unwrap();
         assert_eq!((plan.secs, plan.explicit), (Some(Duration::from_secs(90)), true));
+    }
+
+    #[test]
+    fn a_share_of_the_quota_is_spread_over_the_workers() {
+        let of = |workers, usable| {
+            let wish = Wish { workers, load_pct: Some(50.0), of: Of::Quota, ..wish() };
+            wish.plan(2, usable).map(|plan| plan.aim)
+        };
+        assert_eq!(of(Workers::All, 1.5), Ok(Aim::Load(Curve::constant(0.375))), "0.75 CPUs by 2 workers");
+        assert_eq!(of(Workers::Count(1), 0.5), Ok(Aim::Load(Curve::constant(0.25))));
+        assert!(matches!(of(Workers::Count(1), 4.0), Err(WishError::TooFewForQuota { .. })));
     }
 
     #[test]
@@ -194,9 +251,10 @@ mod tests {
             (Wish { workers: Workers::Count(4097), ..wish() }, WishError::Workers(4097)),
             (Wish { secs: secs(86_401), ..wish() }, WishError::TooLong),
             (Wish { ramp: secs(61), ..wish() }, WishError::Ramp),
+            (Wish { of: Of::Quota, target_pct: Some(50.0), ..wish() }, WishError::TargetOfQuota),
             (Wish { ramp: secs(1), profile: profile(), ..wish() }, WishError::RampAndProfile),
         ] {
-            assert_eq!(wish.plan(2).unwrap_err(), error);
+            assert_eq!(wish.plan(2, 2.0).unwrap_err(), error);
         }
     }
 }

@@ -109,14 +109,22 @@ pub fn read(run: &Path) -> Vec<Running> {
 #[cfg(test)]
 mod tests {
     use super::super::curve::Curve;
-    use super::super::plan::Priority;
+    use super::super::plan::{Of, Priority};
     use super::*;
 
     fn running() -> Running {
         let secs = Some(Duration::from_secs(60));
         let aim = Aim::Target(Curve::constant(0.7));
         Running::of(
-            &Plan { workers: 2, secs, aim, explicit: true, priority: Priority::Idle },
+            &Plan {
+                workers: 2,
+                secs,
+                aim,
+                explicit: true,
+                exact: false,
+                priority: Priority::Idle,
+                of: Of::Host,
+            },
             "ec2-user".into(),
         )
     }

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::aside::Aside;
 use super::control::{Controller, STEPS_A_SECOND, Step};
 use super::hints::{Hints, InstanceType};
 use super::host::{Reading, Share, Stat};
@@ -15,7 +17,7 @@ use super::minutes::Minutes;
 use super::plan::{Aim, Plan};
 use super::record::{RecordError, Running};
 use super::worker::Crew;
-use crate::sys::cgroup::Quota;
+use crate::sys::cgroup::CpuCgroup;
 use crate::sys::clock::since_boot;
 use crate::sys::memory::release_code;
 use crate::sys::sched;
@@ -34,7 +36,7 @@ pub enum StressError {
     Stat(io::Error),
     /// No more threads.
     #[error(
-        "cannot start {workers} workers: {source}; ask for fewer, or see `ulimit -u` and the cgroup's pids.max"
+        "cannot start {workers} workers: {source}; ask for fewer, or see `ulimit -u`, `ulimit -v` and the cgroup's pids.max"
     )]
     Threads {
         /// How many were asked for.
@@ -54,6 +56,8 @@ pub enum Ended {
     Deadline,
     /// This signal.
     Signal(i32),
+    /// What was waited for was seen.
+    Alarm,
 }
 
 /// What there is to tell after each second.
@@ -61,6 +65,10 @@ pub enum Ended {
 pub struct Second {
     /// Since the start.
     pub elapsed: Duration,
+    /// When it ended by the wall clock,
+    pub until: Timestamp,
+    /// and how long it was, in seconds.
+    pub secs: f64,
     /// What the workers used of their CPUs in it, in percent, each.
     pub worker_pct: f64,
     /// What the host did in it.
@@ -71,8 +79,8 @@ pub struct Second {
 pub struct Setting<'a> {
     /// CPUs that it may use.
     pub cpus: &'a [usize],
-    /// The cgroup quota that binds it.
-    pub quota: Option<Quota>,
+    /// The CPU cgroup that it is in.
+    pub cgroup: Option<CpuCgroup>,
     /// Where it puts itself on record.
     pub run_dir: &'a Path,
     /// Who started it.
@@ -81,22 +89,47 @@ pub struct Setting<'a> {
     pub instance_type: InstanceType,
     /// What ends it early.
     pub signals: &'a Signals,
+    /// The threads of this process that are no workers.
+    pub aside: Arc<Aside>,
+    /// What ends it once it was seen.
+    pub enough: Option<Enough<'a>>,
+}
+
+/// Whether what a run waits for was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// It may come.
+    NotYet,
+    /// It was.
+    Seen,
+    /// It can't come any more.
+    Hopeless,
+}
+
+/// What ends a run once it was seen.
+pub struct Enough<'a> {
+    /// Whether it was, in what was seen so far.
+    pub watch: &'a dyn Fn(&Minutes) -> Watched,
+    /// How much longer the run goes on.
+    pub then: Duration,
 }
 
 /// What there is to tell while it runs.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event {
     /// The workers burn.
     Started {
+        /// Since when by the wall clock, in seconds since the epoch.
+        began: f64,
         /// On how many CPUs the host averages.
         host_cpus: u32,
         /// How the workers yield.
-        manners: &'static str,
+        manners: String,
         /// Why it isn't on record, if it isn't.
         unrecorded: Option<RecordError>,
     },
     /// A second has passed.
-    Second(Second, &'a Minutes),
+    Second(Second),
     /// Something holds the load back.
     Hint(String),
 }
@@ -110,41 +143,58 @@ pub struct Outcome {
     pub worker_secs: f64,
     /// What the host did meanwhile.
     pub host: Share,
+    /// CPUs of the host.
+    pub host_cpus: u32,
+    /// When it began, in seconds since the epoch.
+    pub began: f64,
     /// The same by the clock's minutes.
     pub minutes: Minutes,
     /// Seconds for which a cgroup quota stopped it, summed over CPUs.
     pub throttled_secs: f64,
+    /// Seconds for which the process was stopped (SIGSTOP, Ctrl-Z).
+    pub stopped_secs: f64,
     /// Why it ended.
     pub ended: Ended,
 }
 
-/// Runs `plan` to its end; what is to be shown goes to `tell`.
+/// Runs `plan` to its end; what is to be shown goes to `tell`, which must not wait for anybody: the thread that calls
+/// this ends the run.
 ///
 /// # Errors
 /// When it can't start, or the host's counters vanish.
-pub fn run(
-    plan: &Plan,
-    setting: Setting<'_>,
-    tell: &mut dyn FnMut(Event<'_>),
-) -> Result<Outcome, StressError> {
+pub fn run(plan: &Plan, setting: Setting<'_>, tell: &mut dyn FnMut(Event)) -> Result<Outcome, StressError> {
     let mut stat = Stat::open().map_err(StressError::Stat)?;
     let first = stat.read().map_err(StressError::Stat)?;
+    let began = Timestamp::now().as_millisecond() as f64 / 1000.0;
     let deadline = plan.secs.map(|secs| since_boot() + secs);
-    let crew = Crew::start(plan, setting.cpus)
+    let crew = Crew::start(plan, setting.cpus, deadline, &setting.aside)
         .map_err(|source| StressError::Threads { workers: plan.workers, source })?;
     let record = Running::of(plan, setting.who).hold(setting.run_dir);
     let tids = crew.tids();
     let manners = Manners::of(plan.priority, &tids);
     crew.pin_again(&tids);
-    // Whoever ends the run at its deadline must not wait for thousands of workers: where permitted, it goes first.
-    let _ = sched::set_current_thread(sched::Policy::RealTime);
+    // Whoever ends the run at its deadline must not wait for thousands of workers: where permitted, it goes first. Idle
+    // as it may have been started (`chrt -i`) it would wait for everybody.
+    let _ = sched::set_current_thread(sched::Policy::RealTime)
+        .or_else(|_| sched::set_current_thread(sched::Policy::Normal));
     crew.go();
-    let hints = Hints::new(setting.quota, setting.instance_type);
-    let (minutes, last) = (Minutes::default(), first);
+    let hints = Hints::new(setting.cgroup, setting.instance_type, setting.aside);
     let (host_cpus, describe) = (first.cpus, manners.describe());
-    let mut run =
-        Run { plan, crew, manners, stat, hints, signals: setting.signals, last, last_used: 0.0, minutes };
-    tell(Event::Started { host_cpus, manners: describe, unrecorded: record.as_ref().err().cloned() });
+    let mut run = Run {
+        plan,
+        crew,
+        manners,
+        stat,
+        hints,
+        signals: setting.signals,
+        enough: setting.enough,
+        last: first,
+        last_used: 0.0,
+        minutes: Minutes::default(),
+        stopped: Duration::ZERO,
+    };
+    let unrecorded = record.as_ref().err().cloned();
+    tell(Event::Started { began, host_cpus, manners: describe, unrecorded });
     release_code();
     let ended = run.until(deadline, tell);
     // Lest thousands of workers compete with the end, they stop first; but out of their cgroup they must be taken alive,
@@ -155,12 +205,13 @@ pub fn run(
     let worker_secs = run.crew.cpu_secs();
     let elapsed = run.crew.started().elapsed();
     let second = run.second(elapsed, worker_secs).map_err(StressError::Stat)?;
-    let Run { crew, manners, minutes, hints, last, .. } = run;
+    let Run { crew, manners, minutes, hints, last, stopped, .. } = run;
     drop(manners);
     crew.stop();
-    tell(Event::Second(second, &minutes));
+    tell(Event::Second(second));
     let (throttled_secs, host) = (hints.throttled_secs(), last.since(&first));
-    Ok(Outcome { elapsed, worker_secs, host, minutes, throttled_secs, ended: ended? })
+    let (stopped_secs, ended) = (stopped.as_secs_f64(), ended?);
+    Ok(Outcome { elapsed, worker_secs, host, host_cpus, began, minutes, throttled_secs, stopped_secs, ended })
 }
 
 struct Run<'a> {
@@ -170,17 +221,21 @@ struct Run<'a> {
     stat: Stat,
     hints: Hints,
     signals: &'a Signals,
+    enough: Option<Enough<'a>>,
     last: Reading,
     last_used: f64,
     minutes: Minutes,
+    /// How long the process was stopped.
+    stopped: Duration,
 }
 
 impl Run<'_> {
     fn until(
         &mut self,
-        deadline: Option<Duration>,
-        tell: &mut dyn FnMut(Event<'_>),
+        mut deadline: Option<Duration>,
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Ended, StressError> {
+        let mut over = Ended::Deadline;
         let mut regulator = Regulator::new(self.plan, self.last);
         let mut next_second = 1.0;
         let mut prepare = deadline.map(|deadline| deadline.saturating_sub(PREPARATION));
@@ -194,11 +249,15 @@ impl Run<'_> {
             for due in [prepare, deadline].into_iter().flatten() {
                 pause = pause.min(due.saturating_sub(since_boot()));
             }
-            if let Some(signal) = self.signals.wait(pause).map_err(StressError::Signals)? {
-                return Ok(Ended::Signal(signal));
+            let before = since_boot();
+            match self.signals.wait(pause).map_err(StressError::Signals)? {
+                // It was stopped, and goes on: for as long as it slept longer than it wanted to.
+                Some(libc::SIGCONT) => self.stopped += since_boot().saturating_sub(before + pause),
+                Some(signal) => return Ok(Ended::Signal(signal)),
+                None => {}
             }
             if deadline.is_some_and(|deadline| since_boot() >= deadline) {
-                return Ok(Ended::Deadline);
+                return Ok(over);
             }
             if prepare.is_some_and(|due| since_boot() >= due) {
                 self.manners.about_to_end();
@@ -211,7 +270,14 @@ impl Run<'_> {
             }
             if now >= next_second {
                 let second = self.second(elapsed, self.crew.cpu_secs()).map_err(StressError::Stat)?;
-                tell(Event::Second(second, &self.minutes));
+                tell(Event::Second(second));
+                if let Some(end) = self.enough()
+                    && deadline.is_none_or(|deadline| end < deadline)
+                {
+                    (deadline, over) = (Some(end), Ended::Alarm);
+                    prepare = Some(end.saturating_sub(PREPARATION));
+                    self.crew.end_at(deadline);
+                }
                 if let Some(hint) = self.hints.second(second.host) {
                     tell(Event::Hint(hint));
                 }
@@ -220,17 +286,31 @@ impl Run<'_> {
         }
     }
 
+    /// When the run ends because of what was seen, once it was.
+    fn enough(&mut self) -> Option<Duration> {
+        let (watched, then) =
+            self.enough.as_ref().map(|enough| ((enough.watch)(&self.minutes), enough.then))?;
+        let then = match watched {
+            Watched::NotYet => return None,
+            Watched::Seen => then,
+            Watched::Hopeless => Duration::ZERO,
+        };
+        self.enough = None;
+        Some(since_boot() + then)
+    }
+
     /// Counts what happened since the last time.
     fn second(&mut self, elapsed: Duration, used: f64) -> io::Result<Second> {
         let now = self.stat.read()?;
         let (secs, host) = (now.secs_since(&self.last), now.since(&self.last));
-        self.minutes.add(Timestamp::now(), secs, host);
+        let until = Timestamp::now();
+        self.minutes.add(until, secs, host);
         let worker_pct = match secs {
             0.0 => 0.0,
             _ => 100.0 * (used - self.last_used).max(0.0) / secs / f64::from(self.plan.workers),
         };
         (self.last, self.last_used) = (now, used);
-        Ok(Second { elapsed, worker_pct, host })
+        Ok(Second { elapsed, until, secs, worker_pct, host })
     }
 }
 

@@ -3,22 +3,27 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::thread::{self, Thread};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, futex, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::aside::Aside;
 use super::control::STEPS_A_SECOND;
 use super::curve::Curve;
 use super::pacing::Pacer;
 use super::plan::{Aim, Plan, Priority};
 use super::pool::{GRANT, Pool};
-use crate::sys::sched;
+use crate::sys::clock::since_boot;
+use crate::sys::memory::address_space_left;
+use crate::sys::{sched, thread};
 
 /// A worker calls nothing that needs more; 4096 of them stay small.
 const STACK_BYTES: usize = 64 << 10;
+/// What a thread takes of the address space beside its stack (guard page), and what is kept for everything else.
+const GUARD_BYTES: u64 = 8 << 10;
+const KEPT_BYTES: u64 = 16 << 20;
 /// By how much of a step the workers wake after the pool is filled for it.
 const FILLED: f64 = 0.05;
 /// Up to so many burn at once when they start; more wait until all are there, as those that burn would leave the one
@@ -29,15 +34,18 @@ const AT_ONCE: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Crew {
     shared: Arc<Shared>,
-    threads: Vec<Thread>,
+    aside: Arc<Aside>,
     cpus: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Shared {
     start: Instant,
-    go: AtomicBool,
+    /// Zero: wait.
+    go: AtomicU32,
     stop: AtomicBool,
+    /// By which each of them ends by itself, whatever becomes of the thread that ends the run: nanoseconds since boot.
+    deadline: AtomicU64,
     priority: Priority,
     task: Task,
     /// The workers' thread ids, zero until they run.
@@ -56,32 +64,41 @@ impl Crew {
     ///
     /// # Errors
     /// When the system gives no more threads; those that were started end.
-    pub(super) fn start(plan: &Plan, cpus: &[usize]) -> io::Result<Self> {
+    pub(super) fn start(
+        plan: &Plan,
+        cpus: &[usize],
+        deadline: Option<Duration>,
+        aside: &Arc<Aside>,
+    ) -> io::Result<Self> {
+        let need = u64::from(plan.workers) * (STACK_BYTES as u64 + GUARD_BYTES) + KEPT_BYTES;
+        if address_space_left().is_some_and(|left| left < need) {
+            return Err(io::Error::other("their stacks don't fit into the address space"));
+        }
         let task = match &plan.aim {
             Aim::Load(curve) => Task::Own(curve.clone()),
             Aim::Target(_) => Task::Together(Pool::default()),
         };
         let (start, stop) = (Instant::now(), AtomicBool::new(false));
         let tids = (0..plan.workers).map(|_| AtomicI32::new(0)).collect();
-        let go = AtomicBool::new(plan.workers <= AT_ONCE);
-        let shared = Arc::new(Shared { start, go, stop, priority: plan.priority, task, tids });
-        let mut crew = Self { shared, threads: Vec::new(), cpus: cpus.to_vec() };
+        let go = AtomicU32::new(u32::from(plan.workers <= AT_ONCE));
+        let deadline = AtomicU64::new(nanos(deadline));
+        let shared = Arc::new(Shared { start, go, stop, deadline, priority: plan.priority, task, tids });
+        let crew = Self { shared, aside: Arc::clone(aside), cpus: cpus.to_vec() };
         for index in 0..plan.workers {
             let (shared, workers) = (Arc::clone(&crew.shared), plan.workers);
             let set = place(index, workers, cpus);
-            let spawned = thread::Builder::new()
-                .name("stress".to_owned())
-                .stack_size(STACK_BYTES)
-                .spawn(move || work(&shared, index, workers, &set));
-            match spawned {
-                Ok(handle) => crew.threads.push(handle.thread().clone()),
-                Err(error) => {
-                    crew.stop();
-                    return Err(error);
-                }
+            let spawned = thread::spawn(STACK_BYTES, Box::new(move || work(&shared, index, workers, &set)));
+            if let Err(error) = spawned {
+                crew.stop();
+                return Err(error);
             }
         }
         Ok(crew)
+    }
+
+    /// Changes when they end.
+    pub(super) fn end_at(&self, deadline: Option<Duration>) {
+        self.shared.deadline.store(nanos(deadline), Ordering::Relaxed);
     }
 
     /// Their thread ids. Waits for those that haven't run yet, a second at most.
@@ -89,7 +106,7 @@ impl Crew {
         let end = Instant::now() + Duration::from_secs(1);
         let seen = |tid: &AtomicI32| loop {
             match tid.load(Ordering::Relaxed) {
-                0 if Instant::now() < end => thread::yield_now(),
+                0 if Instant::now() < end => std::thread::yield_now(),
                 tid => return tid,
             }
         };
@@ -110,9 +127,10 @@ impl Crew {
     }
 
     /// The CPU seconds that all of them have used, by the kernel's clocks: the process without its main thread, from
-    /// which this must be called.
+    /// which this must be called, and without those that stand aside.
     pub(super) fn cpu_secs(&self) -> f64 {
-        (seconds(ClockId::ProcessCPUTime) - seconds(ClockId::ThreadCPUTime)).max(0.0)
+        let others = seconds(ClockId::ThreadCPUTime) + self.aside.secs();
+        (seconds(ClockId::ProcessCPUTime) - others).max(0.0)
     }
 
     /// The pool they draw from, with a target.
@@ -125,8 +143,8 @@ impl Crew {
 
     /// Makes all of them burn that still wait.
     pub(super) fn go(&self) {
-        if !self.shared.go.swap(true, Ordering::Relaxed) {
-            self.threads.iter().for_each(Thread::unpark);
+        if self.shared.go.swap(1, Ordering::Relaxed) == 0 {
+            let _ = futex::wake(&self.shared.go, futex::Flags::PRIVATE, i32::MAX.unsigned_abs());
         }
     }
 
@@ -134,7 +152,7 @@ impl Crew {
     /// of its frame, if the process is still there. Waking thousands would only take the CPU from who ends the run.
     pub(super) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.go.store(true, Ordering::Relaxed);
+        self.go();
     }
 }
 
@@ -150,19 +168,26 @@ fn place(index: u32, workers: u32, cpus: &[usize]) -> CpuSet {
 }
 
 fn work(shared: &Shared, index: u32, workers: u32, set: &CpuSet) {
+    let _ = rustix::thread::set_name(c"stress");
     if let Some(tid) = shared.tids.get(index as usize) {
         tid.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
     }
-    if shared.priority == Priority::Idle {
-        let _ = sched::set_current_thread(sched::Policy::Idle);
+    match shared.priority {
+        Priority::Idle => drop(sched::set_current_thread(sched::Policy::Idle)),
+        // What was inherited (`chrt -i`) is not what was asked for.
+        Priority::Normal => drop(sched::set_current_thread(sched::Policy::Normal)),
     }
     let _ = sched_setaffinity(None, set);
-    while !shared.go.load(Ordering::Relaxed) {
-        thread::park();
+    while shared.go.load(Ordering::Relaxed) == 0 {
+        let _ = futex::wait(&shared.go, futex::Flags::PRIVATE, 0, None);
     }
     match &shared.task {
         Task::Own(curve) => alone(shared, Pacer::new(index, workers), curve),
         Task::Together(pool) => together(shared, pool),
+    }
+    // Whoever ended by its own deadline stays there, asleep: a thread that is just ending keeps its cgroup in use.
+    while !shared.stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -199,6 +224,7 @@ fn together(shared: &Shared, pool: &Pool) {
 impl Shared {
     fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
+            && nanos(Some(since_boot())) < self.deadline.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> f64 {
@@ -211,9 +237,13 @@ impl Shared {
             if left <= 0.0 || !self.goes_on() {
                 return;
             }
-            thread::park_timeout(Duration::from_secs_f64(left));
+            std::thread::sleep(Duration::from_secs_f64(left));
         }
     }
+}
+
+fn nanos(since_boot: Option<Duration>) -> u64 {
+    since_boot.map_or(u64::MAX, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// CPU seconds of the calling thread.

@@ -80,6 +80,11 @@ impl CpuCgroup {
         quotas.min_by(|a, b| a.cpus.total_cmp(&b.cpus))
     }
 
+    /// For how long each level on the way up has been stopped by a quota of its own, summed over CPUs, in seconds.
+    pub fn throttled(&self) -> Throttled {
+        Throttled(self.upwards().map(|at| (at.to_owned(), throttled_secs(at))).collect())
+    }
+
     fn quota_at(&self, folder: &Path) -> Option<f64> {
         let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
         let text = match self.version {
@@ -94,16 +99,25 @@ impl CpuCgroup {
     }
 }
 
-impl Quota {
-    /// For how many seconds, summed over CPUs, it has stopped those whom it binds.
-    pub fn throttled_secs(&self) -> f64 {
-        let text = fs::read_to_string(self.at.join("cpu.stat")).unwrap_or_default();
-        let value = |key: &str, unit: f64| {
-            let mut fields = text.lines().filter_map(|line| line.split_once(' '));
-            fields.find_map(|(k, v)| (k == key).then(|| v.parse::<f64>().ok())?).map(|v| v * unit)
-        };
-        value("throttled_usec", 1e-6).or_else(|| value("throttled_time", 1e-9)).unwrap_or(0.0)
+/// How long quotas have stopped us, level by level.
+#[derive(Debug, Clone, Default)]
+pub struct Throttled(Vec<(PathBuf, f64)>);
+
+impl Throttled {
+    /// The seconds since `before`, of the level that was stopped for longest: a quota that was set meanwhile counts too.
+    pub fn secs_since(&self, before: &Self) -> f64 {
+        let earlier = |at: &Path| before.0.iter().find(|(path, _)| path == at).map_or(0.0, |(_, secs)| *secs);
+        self.0.iter().map(|(at, secs)| secs - earlier(at)).fold(0.0, f64::max)
     }
+}
+
+fn throttled_secs(folder: &Path) -> f64 {
+    let text = fs::read_to_string(folder.join("cpu.stat")).unwrap_or_default();
+    let value = |key: &str, unit: f64| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(' '));
+        fields.find_map(|(k, v)| (k == key).then(|| v.parse::<f64>().ok())?).map(|v| v * unit)
+    };
+    value("throttled_usec", 1e-6).or_else(|| value("throttled_time", 1e-9)).unwrap_or(0.0)
 }
 
 /// The root and the mount point of the first mount of `kind` whose options satisfy `wanted` (proc_pid_mountinfo(5)).
@@ -160,7 +174,9 @@ mod tests {
         fs::write(dir.path().join("slice/cpu.max"), "150000 100000\n").unwrap();
         fs::write(dir.path().join("slice/cpu.stat"), "usage_usec 7\nthrottled_usec 2500000\n").unwrap();
         let quota = cgroup.quota().unwrap();
-        assert_eq!((quota.cpus, quota.at.ends_with("slice"), quota.throttled_secs()), (1.5, true, 2.5));
+        assert_eq!((quota.cpus, quota.at.ends_with("slice")), (1.5, true));
+        let before = Throttled::default();
+        assert!((cgroup.throttled().secs_since(&before) - 2.5).abs() < 1e-9);
         let old = CpuCgroup { version: Version::V1, ..cgroup };
         fs::write(own.join("cpu.cfs_quota_us"), "-1\n").unwrap();
         fs::write(own.join("cpu.cfs_period_us"), "100000\n").unwrap();
@@ -168,6 +184,10 @@ mod tests {
         fs::write(own.join("cpu.cfs_quota_us"), "50000\n").unwrap();
         fs::write(own.join("cpu.stat"), "nr_throttled 1\nthrottled_time 500000000\n").unwrap();
         let quota = old.quota().unwrap();
-        assert_eq!((quota.cpus, quota.throttled_secs()), (0.5, 0.5));
+        assert_eq!(quota.cpus, 0.5);
+        assert!(
+            (old.throttled().secs_since(&before) - 2.5).abs() < 1e-9,
+            "the level that was stopped for longest"
+        );
     }
 }

@@ -3,6 +3,15 @@
 
 use rustix::mm::{Advice, madvise};
 
+/// How much more address space this process may have (`ulimit -v`, RLIMIT_AS); `None` where that isn't limited.
+pub fn address_space_left() -> Option<u64> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::As).current?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+    let kib: u64 = size.trim().split(' ').next()?.parse().ok()?;
+    Some(limit.saturating_sub(kib << 10))
+}
+
 /// Returns to the system the heap that is free again, malloc_trim(3).
 #[cfg(target_env = "gnu")]
 pub fn release_heap() {

@@ -17,5 +17,6 @@ pub mod sched;
 pub mod sigwait;
 pub mod socket;
 pub mod spawn;
+pub mod thread;
 pub mod trace;
 pub mod wait;

@@ -14,6 +14,17 @@ pub enum Policy {
     Idle,
 }
 
+/// How the thread `tid` is scheduled, 0 is the calling one; `None` for what this program never sets.
+pub fn policy_of(tid: i32) -> Option<Policy> {
+    // SAFETY: takes no pointer.
+    match unsafe { libc::sched_getscheduler(tid) } & !libc::SCHED_RESET_ON_FORK {
+        libc::SCHED_OTHER => Some(Policy::Normal),
+        libc::SCHED_IDLE => Some(Policy::Idle),
+        libc::SCHED_RR => Some(Policy::RealTime),
+        _ => None,
+    }
+}
+
 /// Sets the policy of the calling thread, and that only; its children start as normal threads.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use nix::sys::time::TimeSpec;
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
+    set: SigSet,
 }
 
 impl Signals {
@@ -22,6 +23,14 @@ impl Signals {
     /// # Errors
     /// When the system gives no signalfd.
     pub fn block() -> io::Result<Self> {
+        Self::block_also(&[])
+    }
+
+    /// The same, and `also` arrive there, which don't end anything.
+    ///
+    /// # Errors
+    /// As [`Signals::block`].
+    pub fn block_also(also: &[Signal]) -> io::Result<Self> {
         let mut set = SigSet::empty();
         let ignored = ignored()?;
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -30,8 +39,35 @@ impl Signals {
                 set.add(signal);
             }
         }
+        set.extend(also.iter().copied());
         set.thread_block()?;
-        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)? })
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, set })
+    }
+
+    /// Lets the signals do what they usually do: for what is only written from now on, to a terminal that may be stopped.
+    pub fn release(&self) {
+        let _ = self.set.thread_unblock();
+    }
+
+    /// Waits for a signal until `other` can be read or has no writer any more; `None` when that came first.
+    ///
+    /// # Errors
+    /// When the signalfd can't be read.
+    pub fn wait_beside(&self, other: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+        loop {
+            let mut fds =
+                [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN), PollFd::new(other, PollFlags::POLLIN)];
+            match ppoll(&mut fds, None, None) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(e) => return Err(e.into()),
+                Ok(_) => {}
+            }
+            let signal = self.fd.read_signal()?.map(|info| info.ssi_signo.cast_signed());
+            if signal.is_some() || fds[1].any().unwrap_or(true) {
+                return Ok(signal);
+            }
+        }
     }
 
     /// Waits for a signal; `None` when none came within `limit`.
