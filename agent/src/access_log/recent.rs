@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::format::Format;
+use super::format::{Format, Stamp, unwrap_json};
 
 /// Lines are written when a request ends, workers take turns and clocks tick in seconds: this much disorder is normal.
 const DISORDER_MS: i64 = 2000;
@@ -17,12 +17,12 @@ const CLOSE: u64 = 64 << 10;
 ///
 /// # Errors
 /// When the file can't be read.
-pub fn start_of(file: &File, since_ms: i64, format: &Format) -> io::Result<u64> {
+pub fn start_of(file: &File, since_ms: i64, formats: &[Format]) -> io::Result<u64> {
     let since_ms = since_ms - DISORDER_MS;
     let (mut early, mut late) = (0, file.metadata()?.len());
     while late - early > CLOSE {
         let middle = early + (late - early) / 2;
-        match first_stamp(file, middle, format)? {
+        match first_stamp(file, middle, formats)? {
             Some((at, stamp)) if stamp < since_ms && at < late => early = at,
             _ => late = middle,
         }
@@ -31,19 +31,27 @@ pub fn start_of(file: &File, since_ms: i64, format: &Format) -> io::Result<u64> 
 }
 
 /// The first line that begins behind `offset` and says when it was written: where, and when.
-fn first_stamp(file: &File, offset: u64, format: &Format) -> io::Result<Option<(u64, i64)>> {
+fn first_stamp(file: &File, offset: u64, formats: &[Format]) -> io::Result<Option<(u64, i64)>> {
     let mut bytes = vec![0; REACH];
     let n = file.read_at(&mut bytes, offset)?;
     bytes.truncate(n);
     let Some(first) = memchr::memchr(b'\n', &bytes) else { return Ok(None) };
     let mut start = first + 1;
     for line in bytes[start..].split(|b| *b == b'\n') {
-        if let Some(stamp) = format.parse(line).and_then(|line| line.stamp()) {
+        if let Some(stamp) = stamp(line, formats) {
             return Ok(Some((offset + start as u64, stamp.at_ms)));
         }
         start += line.len() + 1;
     }
     Ok(None)
+}
+
+fn stamp(line: &[u8], formats: &[Format]) -> Option<Stamp> {
+    let read = |line: &[u8]| {
+        let exact = formats.iter().find_map(|format| format.parse(line)?.stamp());
+        exact.or_else(|| formats.iter().find_map(|format| format.parse_within(line)?.stamp()))
+    };
+    read(line).or_else(|| read(&unwrap_json(line)?))
 }
 
 #[cfg(test)]
@@ -68,7 +76,7 @@ mod tests {
         let format = Format::compile("combined").unwrap();
         let file = log(0..20_000);
         let since = 1_700_015_000;
-        let at = start_of(&file, since * 1000, &format).unwrap();
+        let at = start_of(&file, since * 1000, std::slice::from_ref(&format)).unwrap();
         let (mut before, mut line) = ([0; 1], vec![0; 200]);
         file.read_exact_at(&mut before, at - 1).unwrap();
         file.read_exact_at(&mut line, at).unwrap();
@@ -99,10 +107,10 @@ mod tests {
     #[test]
     fn a_log_that_is_young_or_empty_or_unreadable_begins_at_its_beginning() {
         let format = Format::compile("combined").unwrap();
-        assert_eq!(start_of(&log(0..2000), 0, &format).unwrap(), 0);
-        assert_eq!(start_of(&log(0..0), 0, &format).unwrap(), 0);
+        assert_eq!(start_of(&log(0..2000), 0, std::slice::from_ref(&format)).unwrap(), 0);
+        assert_eq!(start_of(&log(0..0), 0, std::slice::from_ref(&format)).unwrap(), 0);
         let mut garbage = tempfile::tempfile().unwrap();
         garbage.write_all(&[b'x'; 1 << 20]).unwrap();
-        assert_eq!(start_of(&garbage, 0, &format).unwrap(), 0);
+        assert_eq!(start_of(&garbage, 0, std::slice::from_ref(&format)).unwrap(), 0);
     }
 }

@@ -6,11 +6,19 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use memchr::memmem::Finder;
 
-use super::format::{Format, Line, Stamp};
+use super::format::{Format, Line, Stamp, unwrap_json};
+use super::outsiders::Outsiders;
+use super::unread::Unread;
 
 /// What the load balancer calls itself
 /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
 pub const USER_AGENT: &[u8] = b"ELB-HealthChecker/2.0";
+
+/// What a Classic Load Balancer calls itself.
+const CLASSIC: &[u8] = b"ELB-HealthChecker/1.0";
+
+/// What both have in common, and lines are searched for.
+const NEEDLE: &[u8] = b"ELB-HealthChecker/";
 
 /// A line that arrives later than this after its stamp was held back (`access_log … buffer=`, `flush=`).
 const PROMPT_MS: i64 = 1500;
@@ -30,6 +38,15 @@ pub struct Found<'a> {
     pub stamp: Stamp,
     /// All else that the line says.
     pub line: Line<'a>,
+    /// The line itself.
+    pub text: &'a [u8],
+}
+
+impl Found<'_> {
+    /// The same without what borrows from the line.
+    pub fn without_text(&self) -> Found<'static> {
+        Found { node: self.node, stamp: self.stamp, line: Line::default(), text: b"" }
+    }
 }
 
 /// When a block arrived, for blocks that are read as they are written.
@@ -54,12 +71,35 @@ pub struct Traffic {
     pub spoofed: u64,
     /// Lines that have its name in them and aren't of the format.
     pub unparsed: u64,
+    /// Lines that are probes of a Classic Load Balancer (`ELB-HealthChecker/1.0`).
+    pub classic: u64,
+    /// Blocks of lines of which none that was looked at is of the format.
+    pub unread_blocks: u64,
     /// The time of the first line, milliseconds since 1970.
     pub first_ms: Option<i64>,
     /// The time of the last line.
     pub last_ms: Option<i64>,
     /// How late lines came that were read as they were written, at most, of late; 0 where all came at once.
     pub late_ms: i64,
+}
+
+impl Traffic {
+    /// That of two logs together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            lines: self.lines + other.lines,
+            bytes: self.bytes + other.bytes,
+            probes: self.probes + other.probes,
+            spoofed: self.spoofed + other.spoofed,
+            unparsed: self.unparsed + other.unparsed,
+            classic: self.classic + other.classic,
+            unread_blocks: self.unread_blocks + other.unread_blocks,
+            first_ms: self.first_ms.into_iter().chain(other.first_ms).min(),
+            last_ms: self.last_ms.max(other.last_ms),
+            late_ms: self.late_ms.max(other.late_ms),
+        }
+    }
 }
 
 /// Finds probes.
@@ -71,13 +111,23 @@ pub struct Scanner {
     traffic: Traffic,
     /// When a line last came late.
     late_at_ms: i64,
+    outsiders: Outsiders,
+    unread: Option<Unread>,
 }
 
 impl Scanner {
     /// Looks for probes in lines of the first of `formats` that fits; their senders must be in `nodes`, or, where
     /// that is empty, private addresses.
     pub fn new(formats: Vec<Format>, nodes: Vec<IpNet>) -> Self {
-        Self { finder: Finder::new(USER_AGENT), formats, nodes, traffic: Traffic::default(), late_at_ms: 0 }
+        Self {
+            finder: Finder::new(NEEDLE),
+            formats,
+            nodes,
+            traffic: Traffic::default(),
+            late_at_ms: 0,
+            outsiders: Outsiders::default(),
+            unread: None,
+        }
     }
 
     /// What was scanned so far.
@@ -88,6 +138,17 @@ impl Scanner {
     /// The format that lines have.
     pub fn format(&self) -> Option<&Format> {
         self.formats.first()
+    }
+
+    /// Who bears the load balancer's name and isn't in its networks.
+    pub fn outsiders(&self) -> &Outsiders {
+        &self.outsiders
+    }
+
+    /// The first line with the load balancer's name that couldn't be read, else the first line of a block of which none
+    /// could be.
+    pub fn unread(&self) -> Option<&Unread> {
+        self.unread.as_ref()
     }
 
     /// Whether a forged User-Agent would show.
@@ -112,33 +173,64 @@ impl Scanner {
 
     /// A line that has the name in it somewhere.
     fn candidate(&mut self, text: &[u8], arrival: Option<Arrival>, found: &mut dyn FnMut(Found<'_>)) {
-        let Some(line) = self.parse(text) else {
-            self.traffic.unparsed += 1;
-            return;
+        let unwrapped;
+        let (line, text) = if let Some(line) = self.parse(text) {
+            (line, text)
+        } else {
+            unwrapped = unwrap_json(text).unwrap_or_default();
+            match self.parse(&unwrapped) {
+                Some(line) => (line, unwrapped.as_slice()),
+                None => return self.not_read(text),
+            }
         };
+        if line.agent == CLASSIC {
+            self.traffic.classic += 1;
+        }
         if line.agent != USER_AGENT {
             return;
         }
-        let (Some(node), Some(stamp)) = (line.node(), line.stamp()) else {
-            self.traffic.unparsed += 1;
-            return;
-        };
-        if line.forwarded.is_some() || !self.is_node(node) {
+        let (node, stamp) = (line.node(), line.stamp());
+        if line.forwarded.is_some() {
             self.traffic.spoofed += 1;
             return;
         }
+        let (Some(node), Some(stamp)) = (node, stamp) else { return self.not_read(text) };
+        if !self.is_node(node) {
+            self.traffic.spoofed += 1;
+            self.outsiders.count(node);
+            return;
+        }
         self.traffic.probes += 1;
-        found(Found { node, stamp: sharpen(stamp, arrival), line });
+        found(Found { node, stamp: sharpen(stamp, arrival), line, text });
+    }
+
+    fn not_read(&mut self, text: &[u8]) {
+        self.traffic.unparsed += 1;
+        if self.traffic.unparsed == 1 {
+            self.unread = Unread::of(text, &self.formats).or(self.unread.take());
+        }
     }
 
     /// Reads a line by the format, or by the first other one that fits, which then is the format.
-    fn parse<'a>(&mut self, text: &'a [u8]) -> Option<Line<'a>> {
+    pub(super) fn parse<'a>(&mut self, text: &'a [u8]) -> Option<Line<'a>> {
         if let Some(line) = self.formats.first()?.parse(text) {
             return Some(line);
         }
-        let at = self.formats.iter().position(|format| format.parse(text).is_some())?;
-        self.formats.swap(0, at);
-        self.formats.first()?.parse(text)
+        let fits = |at: &usize| self.formats.get(*at).is_some_and(|format| format.parse(text).is_some());
+        if let Some(at) = (1..self.formats.len()).find(fits) {
+            self.formats.swap(0, at);
+            return self.formats.first()?.parse(text);
+        }
+        self.formats.iter().find_map(|format| format.parse_within(text))
+    }
+
+    /// When a line was logged.
+    fn time(&mut self, text: &[u8]) -> Option<Stamp> {
+        if let Some(line) = self.parse(text) {
+            return line.stamp();
+        }
+        let unwrapped = unwrap_json(text)?;
+        self.parse(&unwrapped)?.stamp()
     }
 
     /// Keeps the times of the block's first and last line.
@@ -146,7 +238,7 @@ impl Scanner {
         let live = arrival.is_some();
         if self.traffic.first_ms.is_none() || live {
             let first = block.split(|b| *b == b'\n').next().unwrap_or_default();
-            let stamp = self.parse(trim(first)).and_then(|line| line.stamp());
+            let stamp = self.time(trim(first));
             self.traffic.first_ms = self.traffic.first_ms.or(stamp.map(|s| s.at_ms));
             if let (Some(stamp), Some(arrival)) = (stamp, arrival) {
                 let late = arrival.at_ms - stamp.at_ms - i64::from(stamp.resolution_ms);
@@ -163,13 +255,17 @@ impl Scanner {
         for _ in 0..LAST_LINES {
             let start = memchr::memrchr(b'\n', body);
             let last = &body[start.map_or(0, |b| b + 1)..];
-            if let Some(stamp) = self.parse(trim(last)).and_then(|line| line.stamp()) {
+            if let Some(stamp) = self.time(trim(last)) {
                 self.traffic.last_ms = self.traffic.last_ms.max(Some(stamp.at_ms));
                 return;
             }
-            let Some(start) = start else { return };
+            if self.unread.is_none() && !self.formats.is_empty() {
+                self.unread = Unread::of(trim(last), &self.formats);
+            }
+            let Some(start) = start else { break };
             body = &body[..start];
         }
+        self.traffic.unread_blocks += u64::from(!block.is_empty());
     }
 
     fn is_node(&self, ip: IpAddr) -> bool {

@@ -60,7 +60,7 @@ impl Reason {
             Self::WrongFormat => "the lines are not of the expected format: give it with --format",
             Self::CoarseStamps => {
                 "the log's times are too coarse for so short an interval: log $msec \
-                 (packaging/nginx/log_format.conf) or follow live"
+                 (/usr/share/asg-agent/nginx/log_format.conf) or follow live"
             }
             Self::TooFew => "too few probes so far: a node is judged from its third probe on",
             Self::NoLog => "there is no log yet",
@@ -120,6 +120,7 @@ fn reason(cadence: &Cadence, nodes: &[NodeReport], traffic: &Traffic, now_ms: i6
         let spans = traffic.first_ms.zip(traffic.last_ms).map_or(0, |(first, last)| last.max(now_ms) - first);
         return match traffic {
             Traffic { unparsed: 1.., .. } => Reason::WrongFormat,
+            Traffic { unread_blocks: 1.., first_ms: None, .. } => Reason::WrongFormat,
             Traffic { lines: 0, .. } if !there => Reason::NoLog,
             Traffic { lines: 0, .. } => Reason::NoTraffic,
             Traffic { late_ms: 1.., .. } if spans < silence_ms + traffic.late_ms => Reason::Buffered,

@@ -10,11 +10,11 @@ use super::exit::OrExit;
 use super::output::Output;
 use super::probes_view::{View, held as view_held};
 use super::{Common, Exit, Failure, Settings};
-use crate::access_log::locate::{LocateError, Located};
+use crate::access_log::locate::Located;
+use crate::access_log::logs::From;
 use crate::cadence::verdict::{Answer, Reason, Verdict};
 use crate::config::{Asked, parse_duration};
 use crate::logtail::wait::Waiter;
-use crate::logtail::{Start, Tail};
 use crate::nginx::conf::Held;
 use crate::probes::follow::{Follow, now_ms, recently};
 use crate::sys::sigwait::Signals;
@@ -41,8 +41,11 @@ pub(super) struct Args {
     /// The access log [default: from nginx's configuration, else the usual places]
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// nginx's main configuration file, which names the logs [default: the running nginx's, else the usual places]
+    #[arg(long, value_name = "NGINX.CONF", conflicts_with = "log")]
+    conf: Option<PathBuf>,
     /// The log's format, as in log_format, or the name of one in nginx.conf [default: nginx.conf's, else combined]
-    #[arg(long, value_name = "FMT")]
+    #[arg(long, value_name = "FMT", allow_hyphen_values = true)]
     format: Option<String>,
     /// The target group's interval, or "auto" to find it [default: 5s]
     #[arg(long, value_name = "D|auto")]
@@ -88,15 +91,15 @@ impl Args {
         let Settings { probes: settings, nginx, .. } = Settings::load(common, self.asked())?;
         let signals = Signals::block().context("cannot wait for signals")?;
         let located = settings.locate(nginx.conf.as_deref()).map_err(|e| {
-            let exit = if matches!(e, LocateError::Format(_)) { Exit::Usage } else { Exit::CannotTell };
+            let exit = if e.is_usage() { Exit::Usage } else { Exit::CannotTell };
             Failure::new(exit, e)
         })?;
         let start = match (self.once || self.from_start, self.follow) {
-            (true, _) => Start::Beginning,
-            (false, true) => Start::Now,
-            (false, false) => recently(&located),
+            (true, _) => From::Beginning,
+            (false, true) => From::Now,
+            (false, false) => recently(),
         };
-        let mut follow = Follow::new(Tail::new(&located.path, start), &located, &settings);
+        let mut follow = Follow::new(&located, start, &settings, &[]);
         let mut out = Output::new(common.json);
         let mut view = View::new(self.follow);
         if !self.once
@@ -107,7 +110,7 @@ impl Args {
         let ended = self.watch(&located, &mut follow, &signals, &mut out, &mut view)?;
         follow.finish(&mut |found, interval| view.probe(&mut out, found, interval, None));
         let verdict = self.verdict(&follow);
-        view.verdict(&mut out, &verdict, &follow);
+        view.verdict(&mut out, &verdict, &follow, &located);
         Ok(match (ended, verdict.answer) {
             (Some(signal), _) => Exit::Signal(signal),
             (None, Answer::Yes) => Exit::Done,
@@ -122,6 +125,7 @@ impl Args {
             asked.extend(value.map(|value| Asked::flag(place, key, value)));
         };
         flag("--log", "probes.log", self.log.as_ref().map(|path| path.to_string_lossy().into_owned()));
+        flag("--conf", "nginx.conf", self.conf.as_ref().map(|path| path.to_string_lossy().into_owned()));
         flag("--format", "probes.format", self.format.clone());
         flag("--expect", "probes.expect", self.expect.clone());
         flag("--tolerance", "probes.tolerance", self.tolerance.clone());
@@ -166,12 +170,13 @@ impl Args {
             // A log that comes later is waited for; a folder or a pipe in its place isn't one.
             looked.context("cannot read the access log").or_exit(Exit::CannotTell)?;
             let left = match &until {
-                Until::Read if follow.tail.is_there() => return Ok(None),
+                Until::Read if follow.logs.is_there() => return Ok(None),
                 Until::Read => {
-                    let path = located.path.display();
+                    let paths: Vec<_> =
+                        located.logs.iter().map(|log| log.path.display().to_string()).collect();
                     return Err(Failure::new(
                         Exit::CannotTell,
-                        anyhow::anyhow!("there is no {path} to read"),
+                        anyhow::anyhow!("there is no {} to read", paths.join(", ")),
                     ));
                 }
                 Until::Interrupted => Duration::MAX,
@@ -184,7 +189,7 @@ impl Args {
             }
             view.progress(out, follow, (!self.follow).then_some(left));
             let start = Instant::now();
-            let woken = waiter.wait(Some(&follow.tail), &[signals.as_fd()], left);
+            let woken = waiter.wait(&follow.logs.tails(), &[signals.as_fd()], left);
             prompt = start.elapsed() < left.min(Duration::from_secs(1));
             if woken == [true]
                 && let Some(signal) = signals.wait(Duration::ZERO).context("cannot wait for signals")?

@@ -8,6 +8,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::output::Output;
+use super::probes_logs::{Sources, explanation, judged, left_out};
+use crate::access_log::format::RECOMMENDED_FILE;
+use crate::access_log::locate::Located;
 use crate::access_log::scan::Found;
 use crate::cadence::verdict::{Answer, Reason, Verdict};
 use crate::cadence::{Law, NodeReport, NodeState};
@@ -79,34 +82,29 @@ impl View {
     }
 
     /// The end.
-    pub(super) fn verdict(&mut self, out: &mut Output, verdict: &Verdict, follow: &Follow) {
+    pub(super) fn verdict(
+        &mut self,
+        out: &mut Output,
+        verdict: &Verdict,
+        follow: &Follow,
+        located: &Located,
+    ) {
         if out.is_json() {
-            return out.event(&as_json(verdict, follow));
+            return out.event(&as_json(verdict, follow, located));
         }
-        let traffic = follow.traffic();
+        judged(follow).iter().for_each(|line| out.text(line));
+        let width = verdict.nodes.iter().map(|node| node.node.to_string().len()).max().unwrap_or(0).max(17);
         if !verdict.nodes.is_empty() {
             out.text(&format!(
-                "{:<17} {:>7} {:>7}   {:>28}   {}",
+                "{:<width$} {:>7} {:>7}   {:>28}   {}",
                 "node", "probes", "missed", "interval min / p50 / max", "on time"
             ));
         }
         for node in &verdict.nodes {
-            let line = row(node);
+            let line = row(node, width);
             out.text(&if node.on_time { line } else { paint(out, "33", &line) });
         }
-        if traffic.spoofed > 0 {
-            let strangers = traffic.spoofed;
-            out.text(&format!("{strangers} requests bore the load balancer's name and were not its own"));
-        }
-        if follow.gaps > 0 {
-            out.text(&format!(
-                "{} times lines may have been lost; nothing there counts as missed",
-                follow.gaps
-            ));
-        }
-        if follow.tail.overlong() > 0 {
-            out.text(&format!("{} lines were too long and were skipped", follow.tail.overlong()));
-        }
+        left_out(follow, located, verdict).iter().for_each(|line| out.text(line));
         let expected = verdict.expected_ms.map_or_else(|| "an interval".to_owned(), seconds);
         let within = verdict.tolerance_ms.map_or_else(String::new, |ms| format!(" within {}", seconds(ms)));
         let (colour, word) = match verdict.answer {
@@ -116,7 +114,7 @@ impl View {
         };
         let explanation = match verdict.reason {
             Reason::OffRhythm => verdict.nodes.iter().find_map(blame).unwrap_or_default(),
-            reason => reason.explain().to_owned(),
+            _ => explanation(verdict, follow),
         };
         let word = paint(out, colour, word);
         out.text(&format!("{word}: every {expected}{within}: {explanation}"));
@@ -124,7 +122,9 @@ impl View {
             out.text(&format!("({held}: what isn't there yet doesn't count as missed)"));
         }
         if verdict.answer == Answer::Yes && !follow.verifiable() {
-            out.text("(the log's format leaves forged probes unseen: packaging/nginx/log_format.conf)");
+            out.text(&format!(
+                "(the log's format leaves forged probes unseen; {RECOMMENDED_FILE} shows them)"
+            ));
         }
     }
 }
@@ -142,26 +142,29 @@ pub(super) fn held(held: Held) -> Option<String> {
     }
 }
 
-fn as_json(verdict: &Verdict, follow: &Follow) -> Value {
+fn as_json(verdict: &Verdict, follow: &Follow, located: &Located) -> Value {
     let traffic = follow.traffic();
     let mut event = serde_json::to_value(verdict).unwrap_or_default();
     let more = json!({
-        "event": "verdict", "explanation": verdict.reason.explain(), "log": follow.tail.path().display().to_string(),
+        "event": "verdict", "explanation": explanation(verdict, follow), "log": follow.logs.each().next().map(|(log, ..)| &log.path),
         "lines": traffic.lines, "bytes": traffic.bytes, "probes": traffic.probes, "spoofed": traffic.spoofed,
-        "unparsed": traffic.unparsed, "overlong": follow.tail.overlong(), "gaps": follow.gaps,
+        "unparsed": traffic.unparsed, "overlong": follow.logs.overlong(), "gaps": follow.gaps,
         "last_gap": follow.last_gap, "verifiable": follow.verifiable(), "late_ms": traffic.late_ms,
         "buffered": follow.held() != Held::No, "flush_ms": match follow.held() {
             Held::Until(flush) => u64::try_from(flush.as_millis()).ok(),
             Held::No | Held::Unbounded => None,
         },
     });
-    if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
-        event.extend(more);
+    let sources = serde_json::to_value(Sources::of(follow, located)).unwrap_or_default();
+    for more in [more, sources] {
+        if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
+            event.extend(more);
+        }
     }
     event
 }
 
-fn row(node: &NodeReport) -> String {
+fn row(node: &NodeReport, width: usize) -> String {
     let ms = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), seconds);
     let intervals = [node.interval_min_ms, node.interval_p50_ms, node.interval_max_ms].map(ms).join(" / ");
     let state = match node.state {
@@ -174,7 +177,7 @@ fn row(node: &NodeReport) -> String {
     let streams = if node.streams > 1 { format!(" ({} streams)", node.streams) } else { String::new() };
     let failing = if node.not_ok > 0 { format!(" ({} not 2xx)", node.not_ok) } else { String::new() };
     let (ip, probes, missed) = (node.node.to_string(), node.probes, node.missed);
-    format!("{ip:<17} {probes:>7} {missed:>7}   {intervals:>28}   {state}{streams}{failing}")
+    format!("{ip:<width$} {probes:>7} {missed:>7}   {intervals:>28}   {state}{streams}{failing}")
 }
 
 fn blame(node: &NodeReport) -> Option<String> {

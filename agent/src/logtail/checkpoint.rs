@@ -10,8 +10,8 @@ use super::siblings::{self, Known, Sibling};
 use super::{Start, Tail};
 use crate::sys::file;
 
-/// A checkpoint is some kilobytes; what is larger isn't ours.
-const MAX_BYTES: u64 = 256 << 10;
+/// A checkpoint is some kilobytes a log; what is larger isn't ours.
+const MAX_BYTES: u64 = 4 << 20;
 /// How much older than the checkpoint a file's time may be and still be later: clocks tick coarsely.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -36,23 +36,32 @@ impl Checkpoint {
         state.join("serve").join("probes.json")
     }
 
-    /// Reads the checkpoint in the state folder, if it is one of this log.
+    /// Reads the checkpoints in the state folder.
     ///
     /// # Errors
-    /// When there is one that can't be read, trusted or understood.
-    pub fn read(state: &Path, log: &Path) -> std::io::Result<Option<Self>> {
-        let Some(bytes) = file::read_trusted(&Self::file(state), MAX_BYTES)? else { return Ok(None) };
-        let checkpoint: Self = serde_json::from_slice(&bytes)?;
-        Ok(Some(checkpoint).filter(|c| c.path == log))
+    /// When there are some that can't be read, trusted or understood.
+    pub fn read(state: &Path) -> std::io::Result<Vec<Self>> {
+        /// One log's alone is what earlier versions wrote.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Kept {
+            Several(Vec<Checkpoint>),
+            One(Checkpoint),
+        }
+        let Some(bytes) = file::read_trusted(&Self::file(state), MAX_BYTES)? else { return Ok(Vec::new()) };
+        Ok(match serde_json::from_slice(&bytes)? {
+            Kept::Several(several) => several,
+            Kept::One(one) => vec![one],
+        })
     }
 
-    /// Writes it below the state folder, which is made when missing.
+    /// Writes those of all logs below the state folder, which is made when missing.
     ///
     /// # Errors
     /// When the folder can't be written.
-    pub fn write(&self, state: &Path) -> std::io::Result<()> {
+    pub fn write(all: &[Self], state: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(state.join("serve"))?;
-        file::replace(&Self::file(state), &serde_json::to_vec(self)?, 0o600)
+        file::replace(&Self::file(state), &serde_json::to_vec(all)?, 0o600)
     }
 
     /// Whether nothing but the time differs.

@@ -29,12 +29,12 @@ struct Watched {
     files: Vec<FileId>,
 }
 
-/// Waits for a [`Tail`]'s files to change.
+/// Waits for the files of [`Tail`]s to change.
 #[derive(Debug)]
 pub struct Waiter {
     inotify: Option<OwnedFd>,
     watched: Watched,
-    /// The tail's changes when the watches were put.
+    /// The tails' changes when the watches were put.
     changes: Option<u64>,
     last: Instant,
 }
@@ -46,10 +46,10 @@ impl Default for Waiter {
 }
 
 impl Waiter {
-    /// Waits for at most `limit` (and a second) for a change of the log, or until one of `others` can be read; says
+    /// Waits for at most `limit` (and a second) for a change of the logs, or until one of `others` can be read; says
     /// for each of them whether it can.
-    pub fn wait(&mut self, tail: Option<&Tail>, others: &[BorrowedFd<'_>], limit: Duration) -> Vec<bool> {
-        let news = tail.is_some_and(|tail| self.arm(tail));
+    pub fn wait(&mut self, tails: &[&Tail], others: &[BorrowedFd<'_>], limit: Duration) -> Vec<bool> {
+        let news = !tails.is_empty() && self.arm(tails);
         // With new watches something may have happened before they were there.
         let limit = if news { COALESCE } else { limit.min(POLL) };
         let timeout =
@@ -85,17 +85,19 @@ impl Waiter {
     }
 
     /// Puts the watches where they are needed now; whether that changed anything.
-    fn arm(&mut self, tail: &Tail) -> bool {
-        if self.changes.replace(tail.changes) == Some(tail.changes) {
+    fn arm(&mut self, tails: &[&Tail]) -> bool {
+        let changes = tails.iter().map(|tail| tail.changes).sum();
+        if self.changes.replace(changes) == Some(changes) {
             return false;
         }
         let id = |path: &PathBuf| std::fs::metadata(path).ok().map(|meta| FileId::of(&meta));
+        let mut folders: Vec<PathBuf> =
+            tails.iter().flat_map(|tail| siblings::folders(tail.path())).collect();
+        folders.sort();
+        folders.dedup();
         let wanted = Watched {
-            folders: siblings::folders(tail.path())
-                .into_iter()
-                .map(|path| (path.clone(), id(&path)))
-                .collect(),
-            files: tail.generations.iter().map(|g| g.id).collect(),
+            folders: folders.into_iter().map(|path| (path.clone(), id(&path))).collect(),
+            files: tails.iter().flat_map(|tail| &tail.generations).map(|g| g.id).collect(),
         };
         if wanted == self.watched {
             return false;
@@ -111,7 +113,7 @@ impl Waiter {
         for (folder, _) in &self.watched.folders {
             let _ = inotify::add_watch(fd, folder.as_path(), names);
         }
-        for generation in &tail.generations {
+        for generation in tails.iter().flat_map(|tail| &tail.generations) {
             let by_descriptor = format!("/proc/self/fd/{}", generation.file.as_raw_fd());
             let _ = inotify::add_watch(fd, by_descriptor.as_str(), WatchFlags::MODIFY);
         }

@@ -1,4 +1,4 @@
-//! A log, its probes and their rhythm, followed together.
+//! The logs, their probes and the probes' rhythm, followed together.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Expect, Settings};
 use crate::access_log::locate::Located;
-use crate::access_log::recent;
-use crate::access_log::scan::{Arrival, Found, Scanner, Traffic};
+use crate::access_log::logs::{From, Logs, Seen};
+use crate::access_log::scan::{Arrival, Found, Traffic};
 use crate::cadence::order::Order;
 use crate::cadence::verdict::{Verdict, judge};
 use crate::cadence::{Beat, Cadence};
-use crate::logtail::{Event, Gap, Start, Tail, TailError};
+use crate::logtail::{Checkpoint, Gap, TailError};
 use crate::nginx::conf::Held;
 
 /// Lines found by a look within this time of the one before were written in between: we know when they arrived.
@@ -25,37 +25,35 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A reader of one log.
+/// A reader of all logs.
 #[derive(Debug)]
 pub struct Follow {
-    /// The log.
-    pub tail: Tail,
+    /// The logs.
+    pub logs: Logs,
     /// What was seen.
     pub cadence: Cadence,
     /// Where lines may be missing, how often.
     pub gaps: u64,
     /// The last such place.
     pub last_gap: Option<Gap>,
-    scanner: Scanner,
     order: Order,
     looked: Option<Instant>,
 }
 
 impl Follow {
-    /// Will read what `tail` yields.
-    pub fn new(tail: Tail, located: &Located, settings: &Settings) -> Self {
+    /// Will read the located logs, from there on; one with a checkpoint goes on at it.
+    pub fn new(located: &Located, from: From, settings: &Settings, checkpoints: &[Checkpoint]) -> Self {
         let interval_ms = match settings.expect {
             Expect::Every(span) => i64::try_from(span.0.as_millis()).ok(),
             Expect::Auto => None,
         };
         let tolerance_ms = settings.tolerance.and_then(|span| i64::try_from(span.0.as_millis()).ok());
         Self {
-            tail,
+            logs: Logs::new(located, from, &settings.nodes, checkpoints),
             cadence: Cadence::new(interval_ms, tolerance_ms),
             gaps: 0,
             last_gap: None,
-            scanner: Scanner::new(located.formats.clone(), settings.nodes.clone()),
-            order: Order::new(located.held),
+            order: Order::new(located.held()),
             looked: None,
         }
     }
@@ -63,7 +61,7 @@ impl Follow {
     /// Reads all that is new. `prompt` says that an event announced it.
     ///
     /// # Errors
-    /// When the log can't be read or is no regular file; the next look tries again.
+    /// When no log can be read or is a regular file; the next look tries again.
     pub fn look(
         &mut self,
         prompt: bool,
@@ -71,18 +69,18 @@ impl Follow {
     ) -> Result<(), TailError> {
         let live = self.looked.is_some_and(|looked| looked.elapsed() < LIVE);
         let arrival = live.then(|| Arrival { at_ms: now_ms(), prompt });
-        let Self { tail, cadence, scanner, order, gaps, last_gap, .. } = self;
-        let mut eye = Eye { cadence, scanner, order, gaps, last_gap, arrival, on_probe };
-        let looked = tail.look(&mut |event| eye.take(event));
+        let Self { logs, cadence, order, gaps, last_gap, .. } = self;
+        let mut eye = Eye { cadence, order, gaps, last_gap, on_probe };
+        let looked = logs.look(arrival, &mut |seen| eye.take(seen));
         self.looked = Some(Instant::now());
         looked
     }
 
     /// Takes an unfinished last line for whole, and settles what can be settled: nothing more will come.
     pub fn finish(&mut self, on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>)) {
-        let Self { tail, cadence, scanner, order, gaps, last_gap, .. } = self;
-        let mut eye = Eye { cadence, scanner, order, gaps, last_gap, arrival: None, on_probe };
-        tail.finish(&mut |event| eye.take(event));
+        let Self { logs, cadence, order, gaps, last_gap, .. } = self;
+        let mut eye = Eye { cadence, order, gaps, last_gap, on_probe };
+        logs.finish(&mut |seen| eye.take(seen));
         self.cadence.settle_at_last();
     }
 
@@ -95,12 +93,12 @@ impl Follow {
 
     /// What was scanned.
     pub fn traffic(&self) -> Traffic {
-        self.scanner.traffic()
+        self.logs.traffic()
     }
 
     /// Whether a forged User-Agent would show.
     pub fn verifiable(&self) -> bool {
-        self.scanner.verifiable()
+        self.logs.verifiable()
     }
 
     /// For how long nginx holds lines back, where its configuration says so.
@@ -111,7 +109,7 @@ impl Follow {
     /// The verdict at `now_ms`.
     pub fn verdict(&self, now_ms: i64) -> Verdict {
         let mut traffic = self.traffic();
-        let there = self.tail.is_there();
+        let there = self.logs.is_there();
         if self.order.held() == Held::No {
             return judge(&self.cadence, &traffic, now_ms, there, traffic.late_ms == 0);
         }
@@ -128,32 +126,30 @@ impl Follow {
     }
 }
 
-/// Takes what the tail yields.
+/// Takes what the logs yield.
 struct Eye<'a> {
     cadence: &'a mut Cadence,
-    scanner: &'a mut Scanner,
     order: &'a mut Order,
     gaps: &'a mut u64,
     last_gap: &'a mut Option<Gap>,
-    arrival: Option<Arrival>,
     on_probe: &'a mut dyn FnMut(&Found<'_>, Option<i64>),
 }
 
 impl Eye<'_> {
-    fn take(&mut self, event: Event<'_>) {
-        let Self { cadence, scanner, order, gaps, last_gap, arrival, on_probe } = self;
-        match event {
-            Event::Lines(block) => scanner.block(block, *arrival, &mut |found| {
+    fn take(&mut self, seen: Seen<'_>) {
+        let Self { cadence, order, gaps, last_gap, on_probe } = self;
+        match seen {
+            Seen::Probe(found) => {
                 let mut interval = None;
                 match order.held() {
-                    Held::No => interval = cadence.observe(beat(&found)),
-                    _ => order.push(beat(&found)).into_iter().for_each(|beat| {
+                    Held::No => interval = cadence.observe(beat(found)),
+                    _ => order.push(beat(found)).into_iter().for_each(|beat| {
                         cadence.observe(beat);
                     }),
                 }
-                on_probe(&found, interval);
-            }),
-            Event::Gap(gap) => {
+                on_probe(found, interval);
+            }
+            Seen::Gap(gap) => {
                 **gaps += 1;
                 **last_gap = Some(gap);
                 cadence.gap();
@@ -184,11 +180,6 @@ fn key(path: &[u8], host: Option<&[u8]>) -> u64 {
 }
 
 /// Starts where the last few minutes begin.
-pub fn recently(located: &Located) -> Start {
-    let format = located.formats.first().cloned();
-    let since_ms = now_ms() - i64::try_from(LOOK_BACK.as_millis()).unwrap_or(0);
-    Start::At(Box::new(move |file| match &format {
-        Some(format) => recent::start_of(file, since_ms, format),
-        None => Ok(0),
-    }))
+pub fn recently() -> From {
+    From::Since(now_ms() - i64::try_from(LOOK_BACK.as_millis()).unwrap_or(0))
 }

@@ -20,8 +20,7 @@ use crate::access_log::locate::Located;
 use crate::cadence::NodeReport;
 use crate::cadence::verdict::Reason;
 use crate::logtail::wait::{POLL, Waiter};
-use crate::logtail::{Checkpoint, Gap, Tail};
-use crate::nginx::conf::Held;
+use crate::logtail::{Checkpoint, Gap};
 use direct::{Seen, Wake};
 
 /// How often the place in the log is written down, where it has changed; besides at the end. Who is killed in between
@@ -37,8 +36,10 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// What is known of the probes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
-    /// The log that is followed, there or not.
+    /// The log that is followed, there or not; the first of several.
     pub log: Option<PathBuf>,
+    /// All logs that are followed.
+    pub logs: Vec<PathBuf>,
     /// Whether it is there and is being read.
     pub reading: bool,
     /// Why it isn't.
@@ -124,8 +125,8 @@ pub fn start(settings: Settings, conf: Option<PathBuf>, state_dir: &Path) -> std
         conf,
         state: state_dir.to_owned(),
         follow: None,
-        written: None,
-        log: None,
+        written: Vec::new(),
+        logs: Vec::new(),
         trouble: None,
         checkpoint_trouble: None,
         direct_probes: 0,
@@ -144,8 +145,8 @@ struct Eye {
     conf: Option<PathBuf>,
     state: PathBuf,
     follow: Option<Follow>,
-    written: Option<Checkpoint>,
-    log: Option<PathBuf>,
+    written: Vec<Checkpoint>,
+    logs: Vec<PathBuf>,
     trouble: Option<String>,
     checkpoint_trouble: Option<String>,
     direct_probes: u64,
@@ -164,7 +165,7 @@ impl Eye {
         let mut prompt = false;
         let mut before = 0;
         while !wake.is_over() {
-            if self.log.is_none() && searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
+            if self.logs.is_empty() && searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
                 searched = Some(Instant::now());
                 self.search();
             }
@@ -184,9 +185,9 @@ impl Eye {
                 self.keep_place();
             }
             let limit = if probes == before { POLL } else { PUBLISH_EVERY };
-            let tail = self.follow.as_ref().filter(|_| self.log.is_some()).map(|f| &f.tail);
+            let tails = self.follow.as_ref().map(|f| f.logs.tails()).unwrap_or_default();
             let start = Instant::now();
-            let woken = waiter.wait(tail, &[wake.fd()], limit);
+            let woken = waiter.wait(&tails, &[wake.fd()], limit);
             wake.clear(woken == [true]);
             prompt = start.elapsed() < limit;
         }
@@ -200,29 +201,25 @@ impl Eye {
             Ok(located) => located,
             Err(e) => {
                 self.trouble = Some(e.to_string());
-                let nowhere = Located { path: PathBuf::new(), formats: Vec::new(), held: Held::No };
-                let tail = || Tail::new(Path::new(""), crate::logtail::Start::Now);
-                self.follow.get_or_insert_with(|| Follow::new(tail(), &nowhere, &self.settings));
+                let nowhere = || Follow::new(&Located::default(), recently(), &self.settings, &[]);
+                self.follow.get_or_insert_with(nowhere);
                 return;
             }
         };
-        let checkpoint = Checkpoint::read(&self.state, &located.path).unwrap_or_else(|e| {
-            tracing::warn!("cannot go on at the old place in {}: {e}", located.path.display());
-            None
+        let checkpoints = Checkpoint::read(&self.state).unwrap_or_else(|e| {
+            tracing::warn!("cannot go on at the old place in the access log: {e}");
+            Vec::new()
         });
-        let tail = match &checkpoint {
-            Some(checkpoint) => Tail::resume(checkpoint),
-            None => Tail::new(&located.path, recently(&located)),
-        };
-        let mut follow = Follow::new(tail, &located, &self.settings);
+        let mut follow = Follow::new(&located, recently(), &self.settings, &checkpoints);
         if let Some(before) = self.follow.take() {
             follow.cadence = before.cadence;
         }
-        (self.follow, self.log, self.written) = (Some(follow), Some(located.path), checkpoint);
+        self.logs = located.logs.into_iter().map(|log| log.path).collect();
+        (self.follow, self.written) = (Some(follow), checkpoints);
     }
 
     fn look(&mut self, prompt: bool) {
-        let Some(follow) = self.follow.as_mut().filter(|_| self.log.is_some()) else { return };
+        let Some(follow) = self.follow.as_mut().filter(|_| !self.logs.is_empty()) else { return };
         let trouble = follow.look(prompt, &mut |_, _| {}).err().map(|e| e.to_string());
         if trouble != self.trouble {
             if let Some(trouble) = &trouble {
@@ -240,12 +237,14 @@ impl Eye {
     }
 
     fn keep_place(&mut self) {
-        let Some(follow) = self.follow.as_ref().filter(|_| self.log.is_some()) else { return };
-        let place = follow.tail.checkpoint();
-        if self.written.as_ref().is_some_and(|written| written.same_place(&place)) {
+        let Some(follow) = self.follow.as_ref().filter(|_| !self.logs.is_empty()) else { return };
+        let places: Vec<Checkpoint> = follow.logs.tails().iter().map(|tail| tail.checkpoint()).collect();
+        let same = |written: &Checkpoint| places.iter().any(|place| written.same_place(place));
+        if self.written.len() == places.len() && self.written.iter().all(same) {
             return;
         }
-        let trouble = place.write(&self.state).err().map(|e| format!("{}: {e}", self.state.display()));
+        let written = Checkpoint::write(&places, &self.state);
+        let trouble = written.err().map(|e| format!("{}: {e}", self.state.display()));
         if trouble.is_some() && self.checkpoint_trouble.is_none() {
             tracing::warn!(
                 "cannot keep the place in the access log: {}",
@@ -253,7 +252,7 @@ impl Eye {
             );
         }
         self.checkpoint_trouble = trouble;
-        self.written = Some(place);
+        self.written = places;
     }
 
     fn snapshot(&self, direct: &Direct) -> Snapshot {
@@ -262,8 +261,9 @@ impl Eye {
         let traffic = follow.map(Follow::traffic).unwrap_or_default();
         let reason = verdict.as_ref().map_or(Reason::NoLog, |v| v.reason);
         Snapshot {
-            log: self.log.clone(),
-            reading: follow.is_some_and(|f| f.tail.is_there()),
+            log: self.logs.first().cloned(),
+            logs: self.logs.clone(),
+            reading: follow.is_some_and(|f| f.logs.is_there()),
             trouble: self.trouble.clone(),
             confirmed: reason == Reason::OnTime,
             reason,
@@ -277,7 +277,7 @@ impl Eye {
             direct_probes: self.direct_probes,
             direct_dropped: direct.dropped(),
             spoofed: traffic.spoofed,
-            overlong: follow.map_or(0, |f| f.tail.overlong()),
+            overlong: follow.map_or(0, |f| f.logs.overlong()),
             unparsed: traffic.unparsed,
             verifiable: follow.is_some_and(Follow::verifiable),
             gaps: follow.map_or(0, |f| f.gaps),

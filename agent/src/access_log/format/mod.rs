@@ -85,6 +85,20 @@ enum Var {
 }
 
 impl Var {
+    /// What is expected where such a value stands, in words.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Addr | Self::PeerAddr | Self::ProxyAddr => "an address",
+            Self::TimeLocal => "a time like 14/Nov/2026:22:13:20 +0000 ($time_local)",
+            Self::TimeIso => "a time like 2026-11-14T22:13:20+00:00 ($time_iso8601)",
+            Self::Msec => "seconds with three decimals ($msec)",
+            Self::Status => "a status of three digits ($status)",
+            Self::RequestTime | Self::Number => "a number",
+            Self::Method => "a method",
+            _ => "a value",
+        }
+    }
+
     fn named(name: &str) -> Self {
         match name {
             "remote_addr" => Self::Addr,
@@ -158,12 +172,21 @@ pub enum FormatError {
 }
 
 /// A compiled format.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Format {
+    /// What it is called: the name of the `log_format`, or what was asked for.
+    pub name: String,
     escape: Escape,
     segments: Vec<Vec<Piece>>,
     ambiguous: bool,
     forwarded: bool,
+}
+
+/// Formats by which the same lines are read in the same way, whatever they are called.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.escape == other.escape && self.segments == other.segments
+    }
 }
 
 impl Format {
@@ -174,8 +197,8 @@ impl Format {
     /// When it isn't nginx's syntax, or leaves out the address, the time or the User-Agent.
     pub fn compile(format: &str) -> Result<Self, FormatError> {
         match format.trim() {
-            "combined" => Self::new("default", COMBINED),
-            "main" => Self::new("default", MAIN),
+            "combined" => Self::new("default", COMBINED).map(|format| format.called("combined")),
+            "main" => Self::new("default", MAIN).map(|format| format.called("main")),
             text => {
                 let (escape, text) = unwrap_directive(text)?;
                 Self::new(&escape, &text)
@@ -219,7 +242,13 @@ impl Format {
         let forwarded = has(&[Var::Forwarded, Var::AddedFor]);
         let free = |pieces: &Vec<Piece>| pieces.iter().filter(|p| free_var(p)).count();
         let ambiguous = escape == Escape::None || segments.iter().any(|pieces| free(pieces) > 1);
-        Ok(Self { escape, segments, ambiguous, forwarded })
+        Ok(Self { name: "a format of its own".to_owned(), escape, segments, ambiguous, forwarded })
+    }
+
+    /// The same by another name.
+    #[must_use]
+    pub fn called(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// Whether a forged User-Agent would show: the line says whether the request was forwarded, and no value can
@@ -231,6 +260,11 @@ impl Format {
     /// Reads a line, without its line break; `None` when it isn't of this format.
     pub fn parse<'a>(&self, line: &'a [u8]) -> Option<Line<'a>> {
         parse::line(self, line, false)
+    }
+
+    /// Up to which byte a line that isn't of this format is read, and what the format has there, in words.
+    pub fn stops_at(&self, line: &[u8]) -> (usize, String) {
+        parse::stops_at(self, line)
     }
 
     /// Reads a line of this format with something in front of it or behind it that isn't nginx's.

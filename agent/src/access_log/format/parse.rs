@@ -73,6 +73,52 @@ pub(super) fn line<'a>(format: &Format, text: &'a [u8], cut: bool) -> Option<Lin
     Some(found)
 }
 
+/// Up to which byte a line is read, and what the format has there; for people who look for what is wrong.
+pub(super) fn stops_at(format: &Format, text: &[u8]) -> (usize, String) {
+    let mut at = 0;
+    for (number, pieces) in format.segments.iter().enumerate() {
+        let rest = text.get(at..).unwrap_or_default();
+        let last = number + 1 == format.segments.len();
+        let end = if last { Some(rest.len()) } else { quote(format.escape, rest) };
+        let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        if segment(pieces, part, &mut Line::default(), &mut { STEPS }).is_none() {
+            let (pieces, unread) = leftmost(pieces, part);
+            let offset = at + part.len() - unread.len();
+            return match pieces.first() {
+                Some(Piece::Text(literal)) => (offset, format!("\"{}\"", String::from_utf8_lossy(literal))),
+                Some(Piece::Var(var)) => (offset, var.in_words().to_owned()),
+                None if last => (offset, "the line's end".to_owned()),
+                None => (offset, "a quotation mark".to_owned()),
+            };
+        }
+        let Some(end) = end else { return (text.len(), "a quotation mark".to_owned()) };
+        at += end + 1;
+    }
+    (text.len(), "the line's end".to_owned())
+}
+
+/// The pieces and the text that are left when a segment is read from the left, as far as that goes.
+fn leftmost<'p, 'a>(pieces: &'p [Piece], text: &'a [u8]) -> (&'p [Piece], &'a [u8]) {
+    let (mut pieces, mut text) = (pieces, text);
+    while let [first, others @ ..] = pieces {
+        let next = match first {
+            Piece::Text(literal) => text.strip_prefix(literal.as_slice()),
+            Piece::Var(var) if var.is_strict() => length(*var, text, others.first())
+                .and_then(|length| text.split_at_checked(length))
+                .and_then(|(value, rest)| set(*var, value, &mut Line::default()).map(|()| rest)),
+            // Up to the text behind it.
+            Piece::Var(_) => match others.first() {
+                Some(Piece::Text(literal)) => memmem::find(text, literal).and_then(|at| text.get(at..)),
+                Some(Piece::Var(_)) => Some(text),
+                None => Some(&text[text.len()..]),
+            },
+        };
+        let Some(rest) = next else { break };
+        (pieces, text) = (others, rest);
+    }
+    (pieces, text)
+}
+
 /// Where the next quotation mark is that belongs to the format.
 fn quote(escape: Escape, text: &[u8]) -> Option<usize> {
     let backslashes = |at: usize| text[..at].iter().rev().take_while(|b| **b == b'\\').count();

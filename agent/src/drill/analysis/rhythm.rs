@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::modal::Stamps;
 use crate::access_log::locate::LocateError;
 use crate::cadence::NodeReport;
-use crate::logtail::Tail;
 use crate::probes::follow::{Follow, now_ms, recently};
 use crate::probes::{Expect, Settings};
 
@@ -36,7 +35,7 @@ impl Rhythm {
         // What is configured is a wish; here it is measured.
         let settings = Settings { expect: Expect::Auto, ..settings.clone() };
         let located = settings.locate(conf)?;
-        let follow = Follow::new(Tail::new(&located.path, recently(&located)), &located, &settings);
+        let follow = Follow::new(&located, recently(), &settings, &[]);
         let mut rhythm = Self { follow, stamps: BTreeMap::new(), last: BTreeMap::new() };
         rhythm.look();
         Ok(rhythm)

@@ -19,16 +19,14 @@ pub struct AccessLog {
     pub held: Held,
     /// Written compressed.
     pub gzip: bool,
-    /// Every `access_log` of it only logs some requests (`if=`).
-    pub conditional: bool,
     /// The first `access_log` that names it.
     pub place: Place,
 }
 
-/// An `access_log` that leaves no file to read.
+/// An `access_log` by which requests are in no file, or not all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoFile {
-    /// What it names: `off`, `syslog:…`, a path with variables, a device.
+pub struct Unlogged {
+    /// What it names: `off`, `syslog:…`, a path with variables, a device; with `if=` the condition.
     pub target: String,
     /// Why.
     pub why: Why,
@@ -36,7 +34,7 @@ pub struct NoFile {
     pub place: Place,
 }
 
-/// Why an `access_log` leaves no file to read.
+/// Why an `access_log` leaves no file to read, or not all requests in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// `off`.
@@ -47,9 +45,11 @@ pub enum Why {
     Variables,
     /// `/dev/stdout`, `/dev/null`: no file.
     Device,
+    /// `if=`: only requests for which its value is neither 0 nor empty.
+    Condition,
 }
 
-impl std::fmt::Display for NoFile {
+impl std::fmt::Display for Unlogged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (target, place) = (&self.target, &self.place);
         match self.why {
@@ -59,6 +59,7 @@ impl std::fmt::Display for NoFile {
                 write!(f, "{place}: access_log {target} is a file for each value of its variables")
             }
             Why::Device => write!(f, "{place}: access_log {target} is no file"),
+            Why::Condition => write!(f, "{place}: access_log leaves out requests ({target})"),
         }
     }
 }
@@ -116,26 +117,28 @@ impl Conf {
             let format =
                 args.get(1).filter(|a| !is_parameter(a)).map_or("combined", String::as_str).to_owned();
             let (held, gzip) = (Held::of(args), is_gzip(args));
-            let conditional = args.iter().any(|a| a.starts_with("if="));
             if let Some(log) = found.iter_mut().find(|log| log.path == path) {
                 log.held = log.held.max(held);
-                log.conditional &= conditional;
                 if !log.formats.contains(&format) {
                     log.formats.push(format);
                 }
             } else {
                 let place = directive.place.clone();
-                found.push(AccessLog { path, formats: vec![format], held, gzip, conditional, place });
+                found.push(AccessLog { path, formats: vec![format], held, gzip, place });
             }
         }
         found
     }
 
-    /// The access logs that leave no file to read, in the order of the file.
-    pub fn access_logs_elsewhere(&self) -> Vec<NoFile> {
+    /// The access logs by which requests are in no file, or not all of them, in the order of the file.
+    pub fn unlogged(&self) -> Vec<Unlogged> {
         let each = |(directive, target): (&Directive, &str)| {
-            let place = directive.place.clone();
-            no_file(target).map(|why| NoFile { target: target.to_owned(), why, place })
+            let condition = || directive.args.iter().find(|arg| arg.starts_with("if="));
+            let (why, target) = match no_file(target) {
+                Some(why) => (why, target),
+                None => (Why::Condition, condition()?.as_str()),
+            };
+            Some(Unlogged { target: target.to_owned(), why, place: directive.place.clone() })
         };
         self.access_log_directives().filter_map(each).collect()
     }
@@ -216,7 +219,7 @@ mod tests {
         );
         let log = conf.access_logs().pop().unwrap();
         assert_eq!(log.formats, ["main", "short", "combined"]);
-        assert_eq!((log.held, log.conditional, log.place.line), (Held::Unbounded, false, 1));
+        assert_eq!((log.held, log.place.line), (Held::Unbounded, 1));
     }
 
     #[test]
@@ -225,7 +228,9 @@ mod tests {
             "http {\naccess_log syslog:server=unix:/dev/log main;\nserver { access_log off;\n\
              access_log /var/log/$host.log;\naccess_log /dev/stdout; } }",
         );
-        let all: Vec<_> = conf.access_logs_elsewhere().iter().map(|n| (n.why, n.place.line)).collect();
+        let some = super::super::tests::conf("http { access_log /a.log main if=$loggable; }");
+        assert!(some.unlogged()[0].to_string().ends_with("leaves out requests (if=$loggable)"));
+        let all: Vec<_> = conf.unlogged().iter().map(|n| (n.why, n.place.line)).collect();
         assert_eq!(all, [(Why::Syslog, 2), (Why::Off, 3), (Why::Variables, 4), (Why::Device, 5)]);
         assert_eq!(conf.access_logs(), []);
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use listen::{Address, Listen, Listener, on_this_machine};
-pub use logs::{AccessLog, Held, LogFormat, NoFile, Why};
+pub use logs::{AccessLog, Held, LogFormat, Unlogged, Why};
 pub use parse::Directive;
 pub use read::Bounds;
 

@@ -1,0 +1,278 @@
+//! Several logs followed together: one for `/health`, one a virtual host. Their probes come in the order of their
+//! times, look by look, as if it were one log.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::format::Format;
+use super::locate::{Located, LogFile};
+use super::outsiders::Outsiders;
+use super::recent;
+use super::scan::{Arrival, Found, Scanner, Traffic};
+use super::unread::Unread;
+use crate::logtail::{Checkpoint, Event, Gap, Start, Tail, TailError};
+
+/// As many probes of several logs are put in order at once; of one log none has to wait.
+const MOST_WAITING: usize = 100_000;
+
+/// Where reading starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// At each log's first byte.
+    Beginning,
+    /// With what is written from now on.
+    Now,
+    /// Where this time begins, milliseconds since 1970.
+    Since(i64),
+}
+
+/// What a look yields.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A probe.
+    Probe(&'a Found<'a>),
+    /// Lines may be missing here.
+    Gap(Gap),
+}
+
+/// The followed logs.
+#[derive(Debug)]
+pub struct Logs {
+    sources: Vec<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    tail: Tail,
+    scanner: Scanner,
+    file: LogFile,
+    trouble: Option<String>,
+}
+
+/// A probe that waits for its turn: the text of its line, and what the scanner made of it.
+struct Waiting {
+    source: usize,
+    text: Vec<u8>,
+    found: Found<'static>,
+}
+
+impl Logs {
+    /// Will read what is located, from there on; a log with a checkpoint goes on at it.
+    pub fn new(located: &Located, from: From, nodes: &[IpNet], checkpoints: &[Checkpoint]) -> Self {
+        let source = |file: &LogFile| {
+            let tail = match checkpoints.iter().find(|checkpoint| checkpoint.path == file.path) {
+                Some(checkpoint) => Tail::resume(checkpoint),
+                None => Tail::new(&file.path, start(file, from)),
+            };
+            let scanner = Scanner::new(file.formats.clone(), nodes.to_vec());
+            Source { tail, scanner, file: file.clone(), trouble: None }
+        };
+        Self { sources: located.logs.iter().map(source).collect() }
+    }
+
+    /// Reads all that is new. `arrival` says when it arrived, where that is known.
+    ///
+    /// # Errors
+    /// When no log can be read; the next look tries again.
+    pub fn look(
+        &mut self,
+        arrival: Option<Arrival>,
+        sink: &mut dyn FnMut(Seen<'_>),
+    ) -> Result<(), TailError> {
+        let mut failed = None;
+        let mut waiting = Vec::new();
+        let alone = self.sources.len() == 1;
+        let mut read = self.sources.is_empty();
+        for at in 0..self.sources.len() {
+            if let Err(e) = self.read(at, arrival, alone, false, &mut waiting, sink) {
+                failed = failed.or(Some(e));
+            } else {
+                read = true;
+            }
+            self.pass_on(&mut waiting, MOST_WAITING, sink);
+        }
+        self.pass_on(&mut waiting, 0, sink);
+        match failed {
+            Some(failed) if !read => Err(failed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes unfinished last lines for whole: nothing more will come.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Seen<'_>)) {
+        let mut waiting = Vec::new();
+        for at in 0..self.sources.len() {
+            let _ = self.read(at, None, false, true, &mut waiting, sink);
+        }
+        self.pass_on(&mut waiting, 0, sink);
+    }
+
+    fn read(
+        &mut self,
+        at: usize,
+        arrival: Option<Arrival>,
+        alone: bool,
+        last: bool,
+        waiting: &mut Vec<Waiting>,
+        sink: &mut dyn FnMut(Seen<'_>),
+    ) -> Result<(), TailError> {
+        let Some(Source { tail, scanner, trouble, .. }) = self.sources.get_mut(at) else { return Ok(()) };
+        let mut take = |event: Event<'_>| match event {
+            Event::Lines(block) => scanner.block(block, arrival, &mut |found| {
+                if alone {
+                    return sink(Seen::Probe(&found));
+                }
+                waiting.push(Waiting { source: at, text: found.text.to_vec(), found: found.without_text() });
+            }),
+            Event::Gap(gap) => sink(Seen::Gap(gap)),
+        };
+        if last {
+            tail.finish(&mut take);
+            return Ok(());
+        }
+        let looked = tail.look(&mut take);
+        *trouble = looked.as_ref().err().map(ToString::to_string);
+        looked
+    }
+
+    /// Hands on what waits, the oldest first, once it is more than `most`.
+    fn pass_on(&mut self, waiting: &mut Vec<Waiting>, most: usize, sink: &mut dyn FnMut(Seen<'_>)) {
+        if waiting.len() <= most {
+            return;
+        }
+        waiting.sort_by_key(|one| one.found.stamp.at_ms);
+        for Waiting { source, text, found } in waiting.drain(..) {
+            let Some(source) = self.sources.get_mut(source) else { continue };
+            if let Some(line) = source.scanner.parse(&text) {
+                sink(Seen::Probe(&Found { line, text: &text, ..found }));
+            }
+        }
+    }
+
+    /// What was scanned in all logs together.
+    pub fn traffic(&self) -> Traffic {
+        self.sources.iter().map(|source| source.scanner.traffic()).fold(Traffic::default(), Traffic::and)
+    }
+
+    /// Who bears the load balancer's name and isn't in its networks.
+    pub fn outsiders(&self) -> Outsiders {
+        self.sources.iter().fold(Outsiders::default(), |mut all, source| {
+            all.merge(source.scanner.outsiders());
+            all
+        })
+    }
+
+    /// The first line that couldn't be read, and its log.
+    pub fn unread(&self) -> Option<(&Path, &Unread)> {
+        self.sources.iter().find_map(|source| Some((source.tail.path(), source.scanner.unread()?)))
+    }
+
+    /// Whether a forged User-Agent would show, in every log that has probes.
+    pub fn verifiable(&self) -> bool {
+        let probed = || self.sources.iter().filter(|source| source.scanner.traffic().probes > 0);
+        let all = |mut sources: std::slice::Iter<'_, Source>| sources.all(|s| s.scanner.verifiable());
+        if probed().next().is_some() {
+            probed().all(|s| s.scanner.verifiable())
+        } else {
+            all(self.sources.iter())
+        }
+    }
+
+    /// Whether at least one log is there.
+    pub fn is_there(&self) -> bool {
+        self.sources.iter().any(|source| source.tail.is_there())
+    }
+
+    /// The logs' tails, for who waits for them to change.
+    pub fn tails(&self) -> Vec<&Tail> {
+        self.sources.iter().map(|source| &source.tail).collect()
+    }
+
+    /// Each log with the format that its lines have, once lines were read, and what was scanned in it.
+    pub fn each(&self) -> impl Iterator<Item = (&LogFile, Option<&Format>, Traffic)> {
+        let format = |source: &'_ Source| source.scanner.traffic().first_ms.is_some();
+        self.sources.iter().map(move |source| {
+            let used = Some(source.scanner.format()).filter(|_| format(source)).flatten();
+            (&source.file, used, source.scanner.traffic())
+        })
+    }
+
+    /// Lines that were too long, and skipped.
+    pub fn overlong(&self) -> u64 {
+        self.sources.iter().map(|source| source.tail.overlong()).sum()
+    }
+
+    /// Why some log can't be read at the moment.
+    pub fn troubles(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().filter_map(|source| source.trouble.as_deref())
+    }
+}
+
+fn start(file: &LogFile, from: From) -> Start {
+    match from {
+        From::Beginning => Start::Beginning,
+        From::Now => Start::Now,
+        From::Since(since_ms) => {
+            let formats = file.formats.clone();
+            Start::At(Box::new(move |file| recent::start_of(file, since_ms, &formats)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nginx::conf::Held;
+
+    fn probe(node: &str, second: i64) -> String {
+        let at = jiff::Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let at = at.strftime("%d/%b/%Y:%H:%M:%S +0000");
+        format!("{node} - - [{at}] \"GET /h HTTP/1.1\" 200 5 \"-\" \"ELB-HealthChecker/2.0\"\n")
+    }
+
+    #[test]
+    fn probes_of_several_logs_come_in_the_order_of_their_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = |name: &str, lines: [String; 2]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, lines.concat()).unwrap();
+            LogFile { path, formats: vec![Format::compile("combined").unwrap()], held: Held::No }
+        };
+        let located = Located {
+            logs: vec![
+                log("a.log", [probe("10.0.0.1", 0), probe("10.0.0.1", 10)]),
+                log("b.log", [probe("10.0.0.2", 5), probe("10.0.0.2", 15)]),
+                LogFile { path: dir.path().join("none.log"), formats: vec![], held: Held::No },
+            ],
+            notes: vec![],
+        };
+        let mut logs = Logs::new(&located, From::Beginning, &[], &[]);
+        let mut found = Vec::new();
+        logs.look(None, &mut |seen| {
+            let Seen::Probe(probe) = seen else { panic!("{seen:?}") };
+            found.push((probe.stamp.at_ms / 1000 - 1_700_000_000, probe.line.path.to_vec()));
+        })
+        .unwrap();
+        let expected = [0, 5, 10, 15].map(|at| (at, b"/h".to_vec()));
+        assert_eq!(found, expected);
+        assert_eq!((logs.traffic().lines, logs.traffic().probes, logs.is_there()), (4, 4, true));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_does_not_stop_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let formats = vec![Format::compile("combined").unwrap()];
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, probe("10.0.0.1", 0)).unwrap();
+        let folder = LogFile { path: dir.path().to_owned(), formats: formats.clone(), held: Held::No };
+        let file = LogFile { path, formats, held: Held::No };
+        let logs = |logs: Vec<LogFile>| {
+            let located = Located { logs, notes: vec![] };
+            let mut logs = Logs::new(&located, From::Beginning, &[], &[]);
+            (logs.look(None, &mut |_| {}).is_ok(), logs.traffic().probes, logs.troubles().count())
+        };
+        assert_eq!(logs(vec![folder.clone(), file]), (true, 1, 1));
+        assert_eq!(logs(vec![folder]), (false, 0, 1));
+    }
+}
