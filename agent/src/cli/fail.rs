@@ -81,8 +81,8 @@ impl Fail {
         let outcome = outcome.map_err(failure)?;
         say_result(&mut out, &outcome);
         Ok(match outcome.signal {
-            _ if !outcome.effective => Exit::No,
             Some(signal) => Exit::Signal(signal),
+            None if !outcome.effective || outcome.lost.is_some() => Exit::No,
             None => Exit::Done,
         })
     }
@@ -241,6 +241,9 @@ pub(super) fn sentence(event: &Event) -> String {
         }
         Step::Injected => format!("injected   {mode}"),
         Step::Effective { observed } => format!("effective  {observed}"),
+        Step::Lost { effective_ms, what } => {
+            format!("lost       after {:.1} s: {what}", *effective_ms as f64 / 1e3)
+        }
         Step::Recovering { why } => format!("recovering {}", because(*why)),
         Step::Recovered { first_ok_after_ms } => format!("recovered  after {first_ok_after_ms} ms"),
     };
@@ -256,6 +259,7 @@ fn because(why: Why) -> &'static str {
         Why::Released => "its keeper was killed, and nginx runs on",
         Why::Reboot => "the machine was started again",
         Why::Undone => "nginx answers: something else has started it again",
+        Why::Lost => "its effect went before its time",
         Why::Unkept => "its keeper is gone, and no other one can be had",
     }
 }

@@ -25,6 +25,8 @@ pub enum Why {
     Reboot,
     /// Something else started nginx again.
     Undone,
+    /// Its effect went before its time.
+    Lost,
     /// Its keeper is gone and can't be replaced.
     Unkept,
 }
@@ -70,6 +72,13 @@ pub enum Step {
         /// How.
         observed: String,
     },
+    /// Its effect went before its time.
+    Lost {
+        /// How long it was there.
+        effective_ms: u64,
+        /// What became of it.
+        what: String,
+    },
     /// The end has begun.
     Recovering {
         /// Why.
@@ -110,8 +119,13 @@ pub struct Outcome {
     pub recovered: Option<bool>,
     /// How long it was in force.
     pub held_ms: Option<u64>,
+    /// How long its effect was there, from the first look that saw it to the end or to the look that missed it.
+    pub effective_ms: Option<u64>,
     /// From the beginning of the end to the first answer.
     pub first_ok_after_ms: Option<u64>,
+    /// What became of an effect that went before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
     /// Whether it goes on without us.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub detached: bool,

@@ -4,12 +4,14 @@
 //! recover and verify (`recovery`); `run` goes through it, `history` keeps what happened. The lease is a keeper, and
 //! under systemd a timer beside it.
 
+mod actor;
 mod bounds;
 mod error;
 pub mod event;
 mod failpoint;
 pub mod history;
 mod lease;
+pub mod machine;
 mod modes;
 mod plan;
 mod recovery;

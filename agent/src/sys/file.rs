@@ -56,7 +56,29 @@ pub(super) fn check_trusted(file: &File) -> io::Result<()> {
 /// # Errors
 /// When the folder can't be written; the old file is then still there.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    put(path, bytes, mode)?;
+    sync_folder(folder_of(path))
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Syncs a folder: what was renamed or removed in it stays so through a power cut.
+///
+/// # Errors
+/// When it can't be opened or synced.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// As [`replace`], without syncing the folder: until that is done, a power cut may bring back the old file, whole.
+///
+/// # Errors
+/// When the folder can't be written; the old file is then still there.
+pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let folder = folder_of(path);
     let name = path.file_name().ok_or_else(|| io::Error::other("no file name"))?;
     let beside = folder.join(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
     let written = (|| {
@@ -73,8 +95,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(folder)?.sync_all()
+        fs::rename(&beside, path)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&beside);
@@ -100,9 +121,20 @@ pub fn sweep(folder: &Path) {
 /// When the folder can't be written.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Ok(()) => File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
+        Ok(()) => sync_folder(folder_of(path)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
+    }
+}
+
+/// As [`remove`], without syncing the folder: until that is done, a power cut may bring it back.
+///
+/// # Errors
+/// When the folder can't be written.
+pub fn unlink(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -146,18 +178,25 @@ impl Lock {
     /// # Errors
     /// When the file can't be opened or is a link.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(NO_FOLLOW | NON_BLOCK)
-            .open(path)?;
-        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(e.into()),
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(NO_FOLLOW | NON_BLOCK)
+                .open(path)?;
+            match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+            // The name may have been given to another file meanwhile: whoever comes next would lock that one.
+            let (locked, named) = (file.metadata()?, fs::symlink_metadata(path));
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
+                return Ok(Some(Self { file }));
+            }
         }
     }
 

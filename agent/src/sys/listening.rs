@@ -15,6 +15,12 @@ pub fn listening(pid: i32) -> Vec<SocketAddr> {
     tables.into_iter().flatten().flat_map(|table| among(&table, &ours)).collect()
 }
 
+/// The TCP addresses in our network on which one of these sockets listens, whoever holds it.
+pub fn of_sockets(sockets: &BTreeSet<u64>) -> Vec<SocketAddr> {
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/self/net/{table}")));
+    tables.into_iter().flatten().flat_map(|table| among(&table, sockets)).collect()
+}
+
 fn among(table: &str, ours: &BTreeSet<u64>) -> Vec<SocketAddr> {
     let line = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(1);

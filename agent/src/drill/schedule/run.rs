@@ -353,12 +353,14 @@ impl State<'_> {
 
     /// Takes each step the first time it is told: who ends a fault early and who held it both tell of its end.
     fn told(&mut self, at: Duration, told: &Told) {
-        if let Told::Event(event) = told {
+        if let Told::Event(event) = told
+            && !matches!(event.step, Step::Lost { .. })
+        {
             let mark = match &event.step {
                 Step::Armed { .. } => &mut self.marks.armed,
                 Step::Injected => &mut self.marks.injected,
                 Step::Effective { .. } => &mut self.marks.effective,
-                Step::Recovering { .. } => &mut self.marks.recovering,
+                Step::Recovering { .. } | Step::Lost { .. } => &mut self.marks.recovering,
                 Step::Recovered { .. } => &mut self.marks.recovered,
             };
             if mark.is_some() {

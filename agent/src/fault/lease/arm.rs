@@ -153,13 +153,15 @@ pub(in crate::fault) fn keeper(paths: &Paths) -> Option<Identity> {
     serde_json::from_slice(&text).ok().filter(|keeper: &Identity| Lock::is_held_by(&path, keeper.pid))
 }
 
-/// Tells the keeper (unless that is `us`) to look: what it kept is over.
-pub(in crate::fault) fn release(paths: &Paths, us: Option<Identity>) {
-    if let Some(keeper) = keeper(paths)
-        && Some(keeper) != us
-        && let Ok(Some(process)) = Handle::open(keeper)
-    {
-        let _ = process.signal(Signal::TERM);
+/// Tells the keepers there are (the one on record, and the one that holds the lock, unless that is `us`) to look: what
+/// they kept is over.
+pub(in crate::fault) fn release(paths: &Paths, recorded: Option<Identity>, us: Option<Identity>) {
+    let locked = keeper(paths);
+    let others = [recorded.filter(|id| Some(*id) != locked), locked];
+    for keeper in others.into_iter().flatten().filter(|id| Some(*id) != us) {
+        if let Ok(Some(process)) = Handle::open(keeper) {
+            let _ = process.signal(Signal::TERM);
+        }
     }
 }
 

@@ -3,5 +3,7 @@
 
 pub(super) mod arm;
 pub(super) mod keeper;
+pub(super) mod lock;
+pub(super) mod mark;
 pub mod record;
 pub(super) mod timer;

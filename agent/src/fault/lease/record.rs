@@ -171,6 +171,16 @@ impl Mode {
         matches!(self, Self::Drop | Self::Reject | Self::Error)
     }
 
+    /// Whether the effect goes with the keeper: it holds nginx, or answers in its place.
+    pub fn needs_keeper(self) -> bool {
+        matches!(self, Self::Hang | Self::Error)
+    }
+
+    /// Whether nginx is gone as long as the fault lasts.
+    pub fn ends_nginx(self) -> bool {
+        matches!(self, Self::Stop | Self::Crash)
+    }
+
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -205,7 +215,7 @@ impl Record {
             .transpose()
     }
 
-    /// Puts this record in the place of the one there is.
+    /// Puts this record in the place of the one there is. It survives a power cut once the folder was synced, too.
     ///
     /// # Errors
     /// When it can't be written; the old one is then still there.
@@ -216,17 +226,17 @@ impl Record {
         let fits = |bytes: &Vec<u8>| bytes.len() as u64 <= MAX_BYTES;
         bytes
             .and_then(|b| if fits(&b) { Ok(b) } else { Err(io::Error::other("it would be too large")) })
-            .and_then(|bytes| file::replace(&path, &bytes, 0o644))
+            .and_then(|bytes| file::put(&path, &bytes, 0o644))
             .map_err(|source| RecordError::Write { path, source })
     }
 
-    /// Removes the record: the fault is over, verified.
+    /// Removes the record: the fault is over, verified. It stays so through a power cut once the folder was synced, too.
     ///
     /// # Errors
     /// When the folder can't be written.
     pub fn remove(state: &Path) -> Result<(), RecordError> {
         let path = Self::path(state);
-        file::remove(&path).map_err(|source| RecordError::Write { path, source })
+        file::unlink(&path).map_err(|source| RecordError::Write { path, source })
     }
 
     /// How long the fault is still in force at `now` (since boot) in the boot `boot_id`; `None` when it is over, and

@@ -1,46 +1,54 @@
 //! Making nginx fail: every signal goes through a pidfd whose process was verified after it was opened.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fault::error::FaultError;
 use crate::fault::failpoint::failpoint;
 use crate::fault::lease::record::{Mode, Record, Target};
 use crate::fault::modes::packets;
 use crate::fault::plan::unit;
 use crate::fault::recovery::restore::end_orphans;
 use crate::sys::clock;
+use crate::sys::listening;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity};
 
 /// As long as Debian's and systemd's own `stop` wait before they insist (start-stop-daemon's QUIT/5/TERM/5).
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a unit may take to stop listening; a default stop of systemd takes up to 90 s (TimeoutStopSec=).
+const UNIT: Duration = Duration::from_secs(20);
+/// How often it is looked whether nginx still listens.
+const LOOK: Duration = Duration::from_millis(5);
 
-/// Injects the fault on record; in `error` the keeper answers at `port`. `unhealthy` and `slow` are in force by their
-/// record alone.
-pub(in crate::fault) fn inject(record: &Record, port: u16) -> Result<(), FaultError> {
-    let Some(target) = &record.target else { return Ok(()) };
-    let failed = |source| FaultError::Inject {
-        what: format!("{} nginx {}", record.mode.name(), target.master.pid),
-        source,
-    };
-    if record.deadline() <= clock::since_boot() {
-        // Arming took longer than the fault was to last; the keeper may be at the end of it already.
-        return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "its time was over before it began")));
-    }
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fault) enum Injected {
+    /// It is in force: nginx listens no more, is dead, held, or cut off.
+    Yes,
+    /// A signal came before that.
+    Interrupted,
+}
+
+/// Injects the fault on record, on the `master` that was opened and verified; in `error` the keeper answers at `port`.
+/// `unhealthy` and `slow` are in force by their record alone, and in `hang` the keeper holds nginx already.
+pub(in crate::fault) fn inject(
+    record: &Record,
+    master: Option<&Handle>,
+    port: u16,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> io::Result<Injected> {
+    let (Some(target), Some(master)) = (&record.target, master) else { return Ok(Injected::Yes) };
     match record.mode {
-        Mode::Stop => stop(target, record.deadline()).map_err(failed),
-        Mode::Crash => crash(target).map_err(failed),
-        Mode::Drop | Mode::Reject | Mode::Error => redirect(record, target, port).map_err(failed),
-        // The keeper holds nginx, and was told so by the caller.
-        Mode::Hang | Mode::Unhealthy | Mode::Slow => Ok(()),
+        Mode::Stop => stop(target, master, record.deadline(), interrupted),
+        Mode::Crash => crash(target, master).map(|()| Injected::Yes),
+        Mode::Drop | Mode::Reject | Mode::Error => redirect(record, target, port).map(|()| Injected::Yes),
+        Mode::Hang | Mode::Unhealthy | Mode::Slow => Ok(Injected::Yes),
     }
 }
 
 fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
-    failpoint("inject.opened");
     let left = record.deadline().saturating_sub(clock::since_boot());
     packets::apply(record.mode, &target.listens, left, port)?;
     failpoint("inject.signalled");
@@ -52,39 +60,87 @@ pub(in crate::fault) fn verified(target: &Target, id: Identity) -> io::Result<Op
     Ok(Handle::open(id)?.filter(|_| target.exe.is_run_by(id.pid)))
 }
 
-/// The master, verified.
-pub(in crate::fault) fn master(target: &Target) -> io::Result<Handle> {
-    verified(target, target.master)?.ok_or_else(|| io::Error::other("it has ended meanwhile"))
-}
-
-/// Gracefully: it stops listening at once and answers what it has begun. Not for ever, as `stop` doesn't either, and
-/// not past the deadline: recovery knows what to do with a master that is still ending.
-fn stop(target: &Target, deadline: Duration) -> io::Result<()> {
-    let master = master(target)?;
-    failpoint("inject.opened");
+/// Gracefully: it stops listening at once and goes on answering what it has begun. In force when nobody listens any more;
+/// what is still answered is left to it (see [`insist`]). One that doesn't even stop listening is told more clearly.
+fn stop(
+    target: &Target,
+    master: &Handle,
+    deadline: Duration,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> io::Result<Injected> {
     if let Some(unit) = &target.unit {
-        unit::stop(unit, deadline.saturating_sub(clock::since_boot()))?;
+        unit::stop(unit)?;
         failpoint("inject.signalled");
-        return Ok(());
+        let limit = UNIT.min(deadline.saturating_sub(clock::since_boot()));
+        return match silent_within(target, master, limit, interrupted) {
+            Some(Injected::Yes) => Ok(Injected::Yes),
+            Some(Injected::Interrupted) => Ok(Injected::Interrupted),
+            None => Err(io::Error::other(format!("{unit} still listens after {} s", limit.as_secs()))),
+        };
     }
     for signal in [Signal::QUIT, Signal::TERM, Signal::KILL] {
         master.signal(signal)?;
         failpoint("inject.signalled");
         let left = deadline.saturating_sub(clock::since_boot());
-        if master.wait_end(PATIENCE.min(left)) || left.is_zero() {
-            break;
+        match silent_within(target, master, PATIENCE.min(left), interrupted) {
+            // Told to end and not ended yet, it could answer once more and then be gone: so it is ended now.
+            Some(Injected::Interrupted) => {
+                master.signal(Signal::TERM)?;
+                if !master.wait_end(Duration::from_millis(500)) {
+                    master.signal(Signal::KILL)?;
+                }
+                return Ok(Injected::Interrupted);
+            }
+            Some(Injected::Yes) => return Ok(Injected::Yes),
+            None if left.is_zero() => break,
+            None => {}
         }
     }
-    end_orphans(target)
+    end_orphans(target).map(|()| Injected::Yes)
+}
+
+/// Waits until nobody holds a listening socket of the target's, as the kernel says; `None` when that takes longer.
+fn silent_within(
+    target: &Target,
+    master: &Handle,
+    limit: Duration,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> Option<Injected> {
+    let end = Instant::now() + limit;
+    loop {
+        if listening::of_sockets(&target.sockets).is_empty() {
+            return Some(Injected::Yes);
+        }
+        if interrupted() {
+            return Some(Injected::Interrupted);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        master.wait_end(LOOK);
+    }
+}
+
+/// During a `stop`: a master that goes on answering what it had begun is told to end more clearly, as `service nginx stop`
+/// does (QUIT, after 5 s TERM, after 10 s KILL). systemd does so itself.
+pub(in crate::fault) fn insist(record: &Record, injected: Option<Instant>) {
+    let (Some(target), Some(since)) = (&record.target, injected) else { return };
+    if record.mode != Mode::Stop || target.unit.is_some() || since.elapsed() < PATIENCE {
+        return;
+    }
+    let signal = if since.elapsed() < 2 * PATIENCE { Signal::TERM } else { Signal::KILL };
+    if let Ok(Some(master)) = verified(target, target.master) {
+        let _ = master.signal(signal);
+    } else if since.elapsed() < 3 * PATIENCE {
+        let _ = end_orphans(target);
+    }
 }
 
 /// The master first, or it would start new workers; then the workers, who would go on serving without it.
-fn crash(target: &Target) -> io::Result<()> {
-    let master = master(target)?;
+fn crash(target: &Target, master: &Handle) -> io::Result<()> {
     let children = proc::children(target.master.pid).into_iter().filter_map(|pid| Identity::of(pid).ok());
     let workers: Vec<Handle> =
         children.filter_map(|id| verified(target, id).transpose()).collect::<io::Result<_>>()?;
-    failpoint("inject.opened");
     master.signal(Signal::KILL)?;
     master.wait_end(PATIENCE);
     failpoint("inject.signalled");

@@ -41,9 +41,15 @@ fn unit_in(text: &str) -> Option<String> {
     })
 }
 
-/// Stops it, as `service nginx stop`.
-pub(in crate::fault) fn stop(unit: &str, limit: Duration) -> io::Result<()> {
-    systemctl(&["stop", unit], limit.clamp(Duration::from_secs(1), PATIENCE)).map(drop)
+/// Stops it, as `service nginx stop`; doesn't wait, as that may take as long as the longest download.
+pub(in crate::fault) fn stop(unit: &str) -> io::Result<()> {
+    systemctl(&["--no-block", "stop", unit], PATIENCE).map(drop)
+}
+
+/// Whether a job of systemd's is about to change it, for instance a stop that hasn't ended yet.
+pub(in crate::fault) fn is_changing(unit: &str) -> bool {
+    property(unit, "Job").is_ok_and(|job| !job.is_empty() && job != "0")
+        || property(unit, "ActiveState").is_ok_and(|state| state == "deactivating")
 }
 
 /// Restarts it: `start` does nothing for a unit that believes to be active. Doesn't wait, as at boot our own unit may

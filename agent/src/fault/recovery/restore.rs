@@ -29,7 +29,9 @@ pub(in crate::fault) fn restore(
     is_keeper: &dyn Fn(i32) -> bool,
 ) -> Result<(), String> {
     let told = |e: io::Error| e.to_string();
-    if let Some(master) = current(target) {
+    // A stop that systemd hasn't ended yet would come after us: only another job ends it.
+    let stopping = target.unit.as_deref().is_some_and(unit::is_changing);
+    if let Some(master) = current(target).filter(|_| !stopping) {
         carry_on(target, master, is_keeper).map_err(told)?;
         // One that was told to end refuses at once; one that was only stopped answers.
         let asked = target
