@@ -97,7 +97,7 @@ fn a_crash_that_something_else_undoes_is_over_and_says_so() {
     world.nginx.boot().unwrap();
     let master = world.nginx.master().unwrap();
     assert_eq!(running.event("recovering", LONG).unwrap()["why"], "undone");
-    assert_eq!(running.wait(LONG).unwrap().code(), Some(0));
+    assert_eq!(running.wait(LONG).unwrap().code(), Some(1));
     assert_eq!(world.nginx.master().unwrap(), master, "the one that was started meanwhile stays");
     world.is_well();
 }

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// How long another command is waited for that is starting or ending a fault.
 const OTHERS: Duration = Duration::from_secs(10);
+/// How long a keeper may take to end whose fault is over.
+const GOING: Duration = Duration::from_secs(2);
 /// How long a keeper may take that was told to end a fault whose record is gone.
 const KEEPER: Duration = Duration::from_secs(30);
 
@@ -163,7 +165,7 @@ impl Actor<'_, '_> {
     fn look(&mut self) -> Event {
         let known = self.record.as_ref().map(|record| record.id.clone()).or_else(|| self.id.clone());
         let ended = known.as_ref().is_some_and(|id| mark::of(self.paths, id).is_some());
-        let keeper = arm::is_held(self.paths).unwrap_or(false);
+        let keeper = self.is_kept();
         let (record, on_record) = match Record::read(&self.paths.state) {
             Ok(None) => (None, OnRecord::Nothing),
             Ok(Some(record)) if known.as_ref().is_none_or(|id| *id == record.id) => {
@@ -200,6 +202,19 @@ impl Actor<'_, '_> {
             keeper,
             needs_keeper: record.as_ref().is_some_and(|record| record.mode.needs_keeper()),
         })
+    }
+
+    /// Whether a keeper is there. One whose fault was just ended goes in a moment: who begins a new one waits for that.
+    fn is_kept(&self) -> bool {
+        let begins = matches!(self.machine.role(), Role::Command { .. }) && self.record.is_none();
+        let end = Instant::now() + if begins { GOING } else { Duration::ZERO };
+        loop {
+            let kept = arm::is_held(self.paths).unwrap_or(false);
+            if !kept || Instant::now() >= end {
+                return kept;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn plan(&mut self) -> Event {

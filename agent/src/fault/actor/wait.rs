@@ -48,7 +48,9 @@ impl Actor<'_, '_> {
         failpoint("effective");
         self.seen.effective = observed.as_meant;
         if !observed.as_meant {
-            self.warn(format!("no effect: {}", observed.what));
+            let at = record.endpoint().filter(|_| !record.mode.touches_packets());
+            let at = at.map_or(String::new(), |(endpoint, _)| format!("{} ", endpoint.addr));
+            self.warn(format!("no effect: {at}{}", observed.what));
             return Event::Failed;
         }
         self.step(Step::Effective { observed: observed.what.clone() });

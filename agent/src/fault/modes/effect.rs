@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::packets;
 use crate::fault::lease::record::{Mode, Record};
-use crate::nginx::answer::{Answer, Endpoint};
+use crate::nginx::answer::Answer;
 use crate::sys::clock::since_boot;
 use crate::sys::proc::Stat;
 
@@ -14,8 +14,8 @@ const EFFECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(1);
 /// What one look at the effect may take, once it is there.
 const LOOK: Duration = Duration::from_millis(250);
-/// So shortly before the deadline the kernel takes its rules away itself.
-const NEARLY: Duration = Duration::from_millis(300);
+/// So shortly before the deadline the kernel takes its rules away itself, and the daemon answers what it kept waiting.
+const NEARLY: Duration = Duration::from_millis(600);
 
 /// What was seen of the effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +54,12 @@ pub(in crate::fault) fn first(record: &Record, interrupted: &dyn Fn() -> bool) -
 /// Looks once, at an effect that was seen before: `Err` says what became of it.
 pub(in crate::fault) fn still(record: &Record, at_first: &Observed) -> Result<Answer, String> {
     let left = record.deadline().saturating_sub(since_boot());
-    match record.mode {
+    if left < NEARLY {
+        return Ok(at_first.answer);
+    }
+    if record.mode == Mode::Hang {
         // A connection for each look would fill nginx's backlog.
-        Mode::Hang => return still_held(record).map(|()| Answer::Silent),
-        mode if mode.touches_packets() && left < NEARLY => return Ok(Answer::Silent),
-        _ => {}
+        return still_held(record).map(|()| Answer::Silent);
     }
     let mut observed = look(record, LOOK);
     if record.mode.touches_packets() && !observed.as_meant {
@@ -93,7 +94,7 @@ fn look(record: &Record, patience: Duration) -> Observed {
         // The kernel says first whether they stand.
         let stands = still_held(record);
         let answer = endpoint.ask(path, patience);
-        return Observed { as_meant: stands.is_ok() && answer == Answer::Silent, ..said(endpoint, answer) };
+        return Observed { as_meant: stands.is_ok() && answer == Answer::Silent, ..said(answer) };
     }
     let answer = endpoint.ask(path, patience);
     let as_meant = match record.mode {
@@ -101,11 +102,11 @@ fn look(record: &Record, patience: Duration) -> Observed {
         Mode::Slow => answer == Answer::Silent,
         _ => !answer.is_some(),
     };
-    Observed { as_meant, ..said(endpoint, answer) }
+    Observed { as_meant, ..said(answer) }
 }
 
-fn said(endpoint: Endpoint, answer: Answer) -> Observed {
-    Observed { as_meant: false, what: format!("{} {answer}", endpoint.addr), answer }
+fn said(answer: Answer) -> Observed {
+    Observed { as_meant: false, what: answer.to_string(), answer }
 }
 
 /// Loopback is left alone, so that what other machines see can't be seen from here: the kernel tells which ports are
