@@ -12,5 +12,6 @@ mod packaging;
 mod probes;
 mod serve;
 mod stress;
+mod stress_end;
 mod stress_manners;
 mod world;

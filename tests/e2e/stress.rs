@@ -15,7 +15,7 @@ use world::place::{Place, wait_until};
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// CPU seconds of all threads of a process.
-fn cpu_secs(pid: i32) -> f64 {
+pub(super) fn cpu_secs(pid: i32) -> f64 {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
     let ns = |task: fs::DirEntry| -> Option<f64> {
         let text = fs::read_to_string(task.path().join("schedstat")).ok()?;

@@ -79,6 +79,10 @@ pub fn run(cli: Cli) -> ExitCode {
     if !matches!(verb, Verb::Keep(_) | Verb::Recover(_)) {
         recover::overdue(&common);
     }
+    // A stress does so at its end, when nothing waits for it.
+    if !matches!(verb, Verb::Keep(_) | Verb::Stress(_)) {
+        crate::stress::manners::sweep();
+    }
     let result: Result<Exit, Failure> = match verb {
         Verb::Drill(args) => args.run(&common),
         Verb::Fail(args) => args.run(&common),

@@ -4,7 +4,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -16,6 +16,9 @@ pub struct Output {
     json: bool,
     closed: bool,
 }
+
+/// How long one stream waits for the other, so that their lines don't mix.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// The threads that write for a verb that waits for no reader: stdout's and stderr's.
 static WRITERS: OnceLock<Option<(Writer, Writer)>> = OnceLock::new();
@@ -95,6 +98,13 @@ impl Output {
         match writers() {
             Some((_, stderr)) => stderr.send(text.into_bytes()),
             None => drop(std::io::stderr().lock().write_all(text.as_bytes())),
+        }
+    }
+
+    /// Waits a moment until stderr has what it was given: for what follows on stdout of the same terminal.
+    pub fn settle(&mut self) {
+        if let Some((_, stderr)) = writers() {
+            stderr.drain(Instant::now(), SETTLED);
         }
     }
 

@@ -103,14 +103,19 @@ impl Writer {
     }
 
     /// Waits until everything is written, as long as the reader reads, which it may have stopped doing at `since`.
-    pub(super) fn finish(&self, mut since: Instant) {
+    pub(super) fn finish(&self, since: Instant) {
+        self.drain(since, PATIENCE);
+    }
+
+    /// The same with another patience.
+    pub(super) fn drain(&self, mut since: Instant, patience: Duration) {
         let mut queue = self.shared.queue();
         let mut seen = queue.written;
         while (queue.writing || !queue.chunks.is_empty()) && !queue.closed {
             if queue.written != seen {
                 (seen, since) = (queue.written, Instant::now());
             }
-            let left = PATIENCE.saturating_sub(since.elapsed());
+            let left = patience.saturating_sub(since.elapsed());
             if left.is_zero() {
                 return;
             }

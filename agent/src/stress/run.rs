@@ -251,8 +251,11 @@ impl Run<'_> {
             }
             let before = since_boot();
             match self.signals.wait(pause).map_err(StressError::Signals)? {
-                // It was stopped, and goes on: for as long as it slept longer than it wanted to.
-                Some(libc::SIGCONT) => self.stopped += since_boot().saturating_sub(before + pause),
+                // It was stopped at some moment of its pause, and goes on.
+                Some(libc::SIGCONT) if since_boot() > before + pause => {
+                    self.stopped += since_boot().saturating_sub(before + pause / 2);
+                }
+                Some(libc::SIGCONT) => {}
                 Some(signal) => return Ok(Ended::Signal(signal)),
                 None => {}
             }

@@ -36,8 +36,10 @@ pub struct Summary {
     pub throttled_secs: f64,
     /// Seconds for which the process was stopped (SIGSTOP, Ctrl-Z).
     pub stopped_secs: f64,
-    /// `deadline`, `signal`, or `alarm` when the alarm was certain (`--until-alarm`).
+    /// Whether its time was over or a signal ended it.
     pub ended: Ending,
+    /// Whether its time was over because the alarm was decided (`--until-alarm`).
+    pub ended_by_alarm: bool,
     /// What the exit code says of a run that wasn't interrupted.
     pub reached: bool,
     /// Whether each worker had its share, within 2 points; `null` with a target.
@@ -54,12 +56,10 @@ pub struct Summary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ending {
-    /// The full time.
+    /// Its time.
     Deadline,
     /// SIGINT, SIGTERM or SIGHUP.
     Signal,
-    /// The alarm's datapoints were certain.
-    Alarm,
 }
 
 impl Summary {
@@ -88,10 +88,10 @@ impl Summary {
             throttled_secs: hundredths(outcome.throttled_secs),
             stopped_secs: hundredths(outcome.stopped_secs),
             ended: match outcome.ended {
-                Ended::Deadline => Ending::Deadline,
+                Ended::Deadline | Ended::Alarm => Ending::Deadline,
                 Ended::Signal(_) => Ending::Signal,
-                Ended::Alarm => Ending::Alarm,
             },
+            ended_by_alarm: outcome.ended == Ended::Alarm,
             reached: success.answer == Answer::Yes,
             worker_reached: success.worker_reached,
             host_reached: success.host_reached,

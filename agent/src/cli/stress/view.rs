@@ -183,6 +183,7 @@ impl<'a> View<'a> {
 
     pub(super) fn ended(&mut self, out: &mut Output, summary: &Summary) {
         self.erase(out);
+        out.settle();
         out.event(&StressEvent::Summary(Box::new(summary.clone())));
         if !self.quiet {
             let width = live::width_of(&std::io::stdout());
@@ -200,7 +201,7 @@ fn told(summary: &Summary) -> Vec<String> {
     let ran = Span::millis(summary.elapsed_ms / 100 * 100);
     let how = match summary.ended {
         Ending::Signal => ", interrupted",
-        Ending::Alarm => ", until the alarm was decided",
+        Ending::Deadline if summary.ended_by_alarm => ", until the alarm was decided",
         Ending::Deadline => "",
     };
     let each = summary.achieved_load_pct;
