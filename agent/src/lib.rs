@@ -32,3 +32,4 @@ pub mod probes;
 pub mod serve;
 pub mod stress;
 pub mod sys;
+pub mod watch;

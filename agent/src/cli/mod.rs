@@ -13,6 +13,7 @@ mod serve;
 mod settings;
 mod status;
 mod stress;
+mod watch;
 mod writer;
 
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ enum Verb {
     Fail(fail::Fail),
     Recover(recover::Recover),
     Drill(drill::Args),
+    Watch(watch::Args),
     Status(status::Args),
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
@@ -91,6 +93,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Probes(args) => args.run(&common),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
+        Verb::Watch(args) => args.run(&common),
         Verb::Stress(args) => args.run(&common),
     };
     let code = exit::code(result, common.json);

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_service::Service;
 
+use super::events;
 use super::front::Answering;
 use super::metrics;
 use super::status::Sources;
@@ -22,8 +23,11 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) fn new(sources: Arc<Sources>) -> Self {
-        let router =
-            Router::new().route("/status", get(status)).route("/metrics", get(scrape)).with_state(sources);
+        let router = Router::new()
+            .route("/status", get(status))
+            .route("/metrics", get(scrape))
+            .route("/events", get(events))
+            .with_state(sources);
         Self { router }
     }
 }
@@ -31,6 +35,10 @@ impl Admin {
 async fn status(State(sources): State<Arc<Sources>>) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, format!("{}\n", sources.status())).into_response()
+}
+
+async fn events(State(sources): State<Arc<Sources>>) -> Response {
+    events::stream(sources)
 }
 
 async fn scrape(State(sources): State<Arc<Sources>>) -> Response {

@@ -162,8 +162,12 @@ impl Guarded {
     }
 
     fn written(&self) {
+        let now = Instant::now();
+        if self.life.phase.get() == Phase::Idle {
+            // A stream of events: who still takes them is there.
+            self.life.deadline.set(now + IDLE_LIMIT);
+        }
         if self.life.phase.get() == Phase::Serving {
-            let now = Instant::now();
             self.counters.took(now - self.life.read_at.get());
             self.life.phase.set(Phase::Idle);
             self.life.deadline.set(now + IDLE_LIMIT);

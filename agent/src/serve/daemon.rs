@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use super::Settings;
 use super::admin::Admin;
 use super::counters::Counters;
+use super::events;
 use super::front::{self, Front};
+use super::history::History;
 use super::public::Public;
 use super::status::Sources;
 use crate::health::{self, Board, Nonce};
@@ -125,6 +127,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     };
     let serving =
         spawn_serving(public, front, stopped.clone()).map_err(system("start the serving thread"))?;
+    let (keep, hour) = watch::channel(History::default());
     let sources = Sources {
         started,
         listen,
@@ -133,10 +136,13 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
         probes: watcher.snapshots(),
         run: inputs.run,
         counters,
+        history: hour,
     };
+    let sources = Arc::new(sources);
+    let history = tokio::task::spawn_local(events::keep_history(sources.clone(), report.clone(), keep));
     let admin_addr = admin.local_addr().map_err(system("ask for the own address"))?;
     let admin_front = Front {
-        service: Admin::new(Arc::new(sources)),
+        service: Admin::new(sources),
         max_connections: ADMIN_CONNECTIONS,
         counters: Arc::default(),
         realtime: false,
@@ -156,6 +162,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let ended_by = until_signal(signals, &board, inputs.serve.drain.0).await;
 
     settled.abort();
+    history.abort();
     stop.send_replace(true);
     let _ = tokio::task::spawn_blocking(move || serving.join()).await;
     let _ = admin.await;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::counters::Counters;
+use super::history::{History, NodeCount, Observation};
 use crate::health::{Board, Report};
 use crate::probes;
 use crate::stress::record;
@@ -25,12 +26,35 @@ pub(super) struct Sources {
     /// Where a running stress is on record.
     pub run: PathBuf,
     pub counters: Arc<Counters>,
+    /// The last hour.
+    pub history: watch::Receiver<History>,
 }
 
 impl Sources {
     /// Whether `/health` says 200 right now.
     pub(super) fn is_healthy(&self) -> bool {
         self.board.decide(Instant::now(), clock::since_boot).answer.status.is_success()
+    }
+
+    /// What the history keeps of this moment.
+    pub(super) fn observation(&self) -> Observation {
+        let report = self.report.borrow();
+        let probes = self.probes.borrow();
+        let count = |node: &crate::cadence::NodeReport| NodeCount {
+            node: node.node.to_string(),
+            probes: node.probes,
+            not_ok: node.not_ok,
+            missed: node.missed,
+        };
+        Observation {
+            at: jiff::Timestamp::now().as_second(),
+            cpu: None,
+            health: Some(self.is_healthy()),
+            nginx: report.nginx_up,
+            fault: report.fault.as_ref().filter(|fault| !fault.overdue).map(|f| f.mode.name().to_owned()),
+            stress: !record::read(&self.run).is_empty(),
+            nodes: probes.nodes.iter().map(count).collect(),
+        }
     }
 
     /// The object that `agent status --json` prints.

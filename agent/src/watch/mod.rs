@@ -1,0 +1,17 @@
+//! Everything at a glance: one picture with one axis of time, on which a cause stands above its effect.
+//!
+//! - `facts`: what the daemon says now. `clients`: what clients get through the load balancer. `model`: both, the last
+//!   hour, and what happened in it. `minutes`: the grid that CloudWatch sees.
+//! - `picture`: the model as lines of text with tones. `rows`, `panels`: its parts. `svg`: the picture as a file.
+//! - `terminal`: the picture on a terminal that is whole again whatever ends it. Nothing here changes anything.
+
+pub mod clients;
+pub mod daemon;
+pub mod facts;
+pub mod minutes;
+pub mod model;
+pub mod panels;
+pub mod picture;
+pub mod rows;
+pub mod svg;
+pub mod terminal;
