@@ -12,7 +12,7 @@ demo: deps
 
 # Everything that the gate runs. Where zig cannot be had (75) the package is not tested.
 test: check
-	packaging/deps.sh jq
+	packaging/deps.sh jq tmux
 	packaging/deps.sh --optional mmdebstrap systemd-nspawn nft ip haproxy rpmbuild rpmlint rpmsign gpg systemd-analyze readelf packer
 	-packaging/aws-tools.sh
 	cargo build --workspace

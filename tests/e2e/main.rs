@@ -14,4 +14,5 @@ mod serve;
 mod stress;
 mod stress_end;
 mod stress_manners;
+mod watch;
 mod world;

@@ -88,3 +88,26 @@ fn parse(bytes: &[u8], took: Duration) -> Option<Answer> {
         |line: &str| line.split_once(':').map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()));
     Some(Answer { status, headers: lines.filter_map(header).collect(), body: body.to_owned(), took })
 }
+
+/// The first bytes of an answer that doesn't end: `most` of them, or what came within `limit`.
+///
+/// # Errors
+/// When the connection fails.
+pub fn first_bytes(addr: SocketAddr, path: &str, most: usize, limit: Duration) -> io::Result<String> {
+    let start = Instant::now();
+    let mut stream = connect(addr, None, limit)?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes())?;
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Some(left) = limit.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        }
+        if bytes.len() >= most {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

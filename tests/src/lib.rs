@@ -19,3 +19,4 @@ pub mod machine;
 pub mod moto;
 pub mod nginx;
 pub mod place;
+pub mod tmux;

@@ -57,6 +57,9 @@ enum Verb {
     Drill(drill::Args),
     Watch(watch::Args),
     Status(status::Args),
+    /// The guard of the terminal of `agent watch`
+    #[command(name = watch::GUARD, hide = true)]
+    Screen,
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
 }
@@ -78,7 +81,7 @@ pub fn main() -> ExitCode {
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
-    if !matches!(verb, Verb::Keep(_) | Verb::Recover(_)) {
+    if !matches!(verb, Verb::Keep(_) | Verb::Recover(_) | Verb::Screen) {
         recover::overdue(&common);
     }
     // A stress does so at its end, when nothing waits for it.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
         Verb::Watch(args) => args.run(&common),
+        Verb::Screen => watch::guard(),
         Verb::Stress(args) => args.run(&common),
     };
     let code = exit::code(result, common.json);

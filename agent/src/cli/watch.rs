@@ -26,6 +26,7 @@ use crate::sys::clock::rfc3339;
 use crate::sys::cpu::CpuTimes;
 use crate::watch::clients::Answer;
 use crate::watch::daemon::{Told, listen};
+use crate::watch::guard;
 use crate::watch::model::{self, Model};
 use crate::watch::panels::{Look, Pane, SPANS, picture};
 use crate::watch::picture::{Charset, clean};
@@ -72,6 +73,15 @@ pub(super) struct Args {
     /// The daemon's admin address [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     admin: Option<SocketAddr>,
+}
+
+/// The verb of the terminal's guard.
+pub(super) const GUARD: &str = guard::VERB;
+
+/// The guard of the terminal: started by the view, not by people.
+pub(super) fn guard() -> Result<Exit, Failure> {
+    guard::run().or_exit(Exit::CannotTell)?;
+    Ok(Exit::Done)
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -139,7 +139,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
         history: hour,
     };
     let sources = Arc::new(sources);
-    let history = tokio::task::spawn_local(events::keep_history(sources.clone(), report.clone(), keep));
+    let kept = sources.clone();
     let admin_addr = admin.local_addr().map_err(system("ask for the own address"))?;
     let admin_front = Front {
         service: Admin::new(sources),
@@ -154,6 +154,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let _ = report.wait_for(|report| sampled(report) && board.is_fresh(Instant::now())).await;
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let history = tokio::task::spawn_local(events::keep_history(kept, report.clone(), keep));
     let settled = tokio::task::spawn_local(async {
         tokio::time::sleep(SETTLED).await;
         memory::release_heap();

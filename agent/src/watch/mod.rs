@@ -3,11 +3,12 @@
 //! - `facts`: what the daemon says now. `clients`: what clients get through the load balancer. `model`: both, the last
 //!   hour, and what happened in it. `minutes`: the grid that CloudWatch sees.
 //! - `picture`: the model as lines of text with tones. `rows`, `panels`: its parts. `svg`: the picture as a file.
-//! - `terminal`: the picture on a terminal that is whole again whatever ends it. Nothing here changes anything.
+//! - `terminal`, `guard`: the picture on a terminal that is whole again whatever ends it. Nothing here changes anything.
 
 pub mod clients;
 pub mod daemon;
 pub mod facts;
+pub mod guard;
 pub mod minutes;
 pub mod model;
 pub mod panels;

@@ -15,6 +15,7 @@ use ratatui::text::{Line as TextLine, Span, Text};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc::Sender;
 
+use super::guard::Guard;
 use super::picture::{Picture, Tone};
 
 /// How often the keys' thread looks whether anybody still wants to hear.
@@ -51,6 +52,7 @@ pub enum Key {
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<io::Stdout>>,
     colours: bool,
+    _guard: Guard,
 }
 
 impl Screen {
@@ -62,13 +64,14 @@ impl Screen {
         if !stdout().is_terminal() {
             return Err(io::Error::other("stdout is no terminal: use --once or --json"));
         }
+        let guard = Guard::start()?;
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
             before(panic);
         }));
         enter()?;
-        Ok(Self { terminal: Terminal::new(CrosstermBackend::new(stdout()))?, colours })
+        Ok(Self { terminal: Terminal::new(CrosstermBackend::new(stdout()))?, colours, _guard: guard })
     }
 
     /// Columns and lines.
