@@ -36,6 +36,9 @@ impl Window {
     }
 }
 
+/// Answers so close together are of the same moment.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// Milliseconds with three places, as all figures in the report.
 pub fn ms(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
@@ -137,6 +140,15 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
         });
         let used_before = all.iter().any(|one| us.is_some() && one.instance == us && one.start() < since);
         let failed_by = |by: By| troubled().filter(|one| one.failed_by() == Some(by)).count() as u64;
+        // Where others were answered in the same moment there were targets, and this was the one that failed.
+        let mut answered: Vec<Duration> = all.iter().filter(|one| one.is_ok()).map(|one| one.start()).collect();
+        answered.sort_unstable();
+        let alone = |one: &&Sample| {
+            let from = answered.partition_point(|at| *at + MOMENT < one.start());
+            answered.get(from).is_none_or(|at| *at > one.start() + MOMENT)
+        };
+        let no_target =
+            troubled().filter(|one| one.failed_by() == Some(By::NoTarget)).filter(alone).count() as u64;
         let mut failures = BTreeMap::new();
         for one in troubled().filter(|one| !one.is_ok()) {
             *failures.entry(name(one.outcome)).or_insert(0) += 1;
@@ -162,8 +174,8 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
             drained_after,
             readmitted_after,
             failures,
-            by_target: failed_by(By::Target),
-            by_no_target: failed_by(By::NoTarget),
+            by_target: failed_by(By::Target) + failed_by(By::NoTarget) - no_target,
+            by_no_target: no_target,
             by_load_balancer: failed_by(By::LoadBalancer),
             new: stream(Stream::New),
             kept: stream(Stream::Kept),

@@ -100,7 +100,7 @@ pub struct Sample {
 pub enum By {
     /// A target's: it answered with an error, or the load balancer says that it could not be reached (502, 504).
     Target,
-    /// The load balancer has no target to send it to (503 of its own).
+    /// 503 that names nobody: the load balancer has no target to send it to, or (HAProxy) it could not reach the one it chose.
     NoTarget,
     /// The load balancer's own address took no connection, or cut it.
     LoadBalancer,
