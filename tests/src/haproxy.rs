@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -58,7 +60,7 @@ impl Haproxy {
         let place = Place::new()?;
         let nodes = vec![place::address(), place::address()];
         let conf = place.join("haproxy.cfg");
-        fs::write(&conf, configuration(check, &nodes, targets, pem))?;
+        fs::write(&conf, configuration(check, &nodes, targets, pem, &place.join("socket")))?;
         let (out, errors) = (File::create(place.join("log"))?, File::create(place.join("errors"))?);
         let mut command = Command::new("haproxy");
         command.args(["-db", "-f"]).arg(&conf).current_dir(place.path());
@@ -91,7 +93,7 @@ impl Haproxy {
         let mut windows: BTreeMap<String, (f64, f64)> = BTreeMap::new();
         for line in log.lines().filter_map(|line| line.strip_prefix("request ")) {
             let fields: Vec<&str> = line.split(' ').collect();
-            let [at, node, status, took] = fields[..] else { continue };
+            let [at, node, status, took, _] = fields[..] else { continue };
             let took = took.parse::<u64>().unwrap_or(0);
             if status != "200" || u128::from(took) >= deadline.as_millis() {
                 let at = millis(at).with_context(|| format!("no time: {at}"))?;
@@ -100,6 +102,41 @@ impl Haproxy {
             }
         }
         Ok(windows.into_iter().map(|(node, (first, last))| (format!("{node}:80"), last - first)).collect())
+    }
+
+    /// Sends no more requests to this target (`set server … state drain`, HAProxy's management guide): what deregistration
+    /// is on AWS.
+    ///
+    /// # Errors
+    /// When its socket doesn't answer.
+    pub fn drain(&self, target: usize) -> anyhow::Result<()> {
+        for number in 0..self.nodes.len() {
+            let mut socket = UnixStream::connect(self.place.join("socket"))?;
+            writeln!(socket, "set server all{number}/t{target} state drain")?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer)?;
+            anyhow::ensure!(answer.trim().is_empty(), "{answer}");
+        }
+        Ok(())
+    }
+
+    /// When the last request to this target came, by its own log, in milliseconds of the day; by node.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn last_requests(&self, target: usize) -> anyhow::Result<BTreeMap<String, f64>> {
+        let log = fs::read_to_string(self.place.join("log"))?;
+        let mut last = BTreeMap::new();
+        for line in log.lines().filter_map(|line| line.strip_prefix("request ")) {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [at, node, _, _, server] = fields[..] else { continue };
+            if server == format!("t{target}") {
+                let at = millis(at).with_context(|| format!("no time: {at}"))?;
+                let latest = last.entry(format!("{node}:80")).or_insert(at);
+                *latest = latest.max(at);
+            }
+        }
+        Ok(last)
     }
 }
 
@@ -110,11 +147,18 @@ impl Drop for Haproxy {
     }
 }
 
-fn configuration(check: Check, nodes: &[Ipv4Addr], targets: &[SocketAddr], pem: Option<&Path>) -> String {
+fn configuration(
+    check: Check,
+    nodes: &[Ipv4Addr],
+    targets: &[SocketAddr],
+    pem: Option<&Path>,
+    socket: &Path,
+) -> String {
     let mut text = format!(
-        "global\n log stdout format raw local0\n maxconn 4000\n\
+        "global\n log stdout format raw local0\n maxconn 4000\n stats socket {} level admin\n\
          defaults\n mode http\n log global\n option dontlognull\n option httpchk GET /health\n retries 0\n\
          timeout connect 5s\n timeout client 30s\n timeout server 30s\n timeout check {}ms\n",
+        socket.display(),
         check.timeout.as_millis()
     );
     let Check { interval, rise, fall, .. } = check;
@@ -122,7 +166,7 @@ fn configuration(check: Check, nodes: &[Ipv4Addr], targets: &[SocketAddr], pem: 
     for (number, node) in nodes.iter().enumerate() {
         let tls = pem.map_or_else(String::new, |pem| format!(" bind {node}:443 ssl crt {}\n", pem.display()));
         text.push_str(&format!(
-            "frontend node{number}\n bind {node}:80\n{tls} log-format \"request %tr %fi %ST %Ta\"\n default_backend all{number}\n\
+            "frontend node{number}\n bind {node}:80\n{tls} log-format \"request %tr %fi %ST %Ta %s\"\n default_backend all{number}\n\
              backend all{number}\n balance roundrobin\n source {node}\n"
         ));
         for (target, addr) in targets.iter().enumerate() {

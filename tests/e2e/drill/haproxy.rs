@@ -18,15 +18,15 @@ const CHECK: Check =
 /// How long clients wait.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-struct World {
-    haproxy: Haproxy,
+pub(super) struct World {
+    pub(super) haproxy: Haproxy,
     nginx: [Nginx; 2],
-    ours: Place,
+    pub(super) ours: Place,
     _other: Place,
 }
 
 impl World {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let (ours, other) = (Place::new().unwrap(), Place::new().unwrap());
         let nginx = |place, name| {
             let server = format!("location / {{ add_header X-Instance-Id {name}; return 200; }}");

@@ -1,6 +1,7 @@
 //! Drills through the simulated load balancer, and through a real one.
 
 mod cable;
+mod drain;
 mod early;
 mod failover;
 mod haproxy;

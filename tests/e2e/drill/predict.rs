@@ -181,12 +181,17 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         book,
         marks,
         us: Some(name(0)),
+        here: None,
         targets: u32::try_from(story.targets).ok(),
         signal: None,
         aborted: None,
         ended: Some(Ok(())),
         leaving: None,
         left: Vec::new(),
+        quiet: Duration::ZERO,
+        drained: None,
+        noticed: None,
+        in_flight: 0,
         unfinished: 0,
     };
     report::build(&run, &check, &failure, facts, Vec::new())

@@ -102,7 +102,7 @@ fn forced_it_says_what_it_does_and_does_it() {
     let last = result(&events);
     assert_eq!((code, last["predicted"]["takes_out"].as_bool()), (1, Some(false)), "{stderr} {last:#}");
     assert_eq!(all(&events, "refused")[0]["reasons"][0]["reason"], "only_target");
-    assert!(stderr.contains("going on because of --force"), "{stderr}");
+    assert!(stderr.contains("going on all the same"), "{stderr}");
 }
 
 #[test]

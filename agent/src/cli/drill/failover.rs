@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::args::{CheckArgs, ClientArgs};
 use super::ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
@@ -18,6 +19,7 @@ use crate::cli::recover::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
+use crate::drill::analysis::drain;
 use crate::drill::analysis::page;
 use crate::drill::analysis::predict::{Check, Failure as Failing, Prediction, Range, predict};
 use crate::drill::analysis::report::{self, Facts, Sources};
@@ -32,7 +34,8 @@ use crate::drill::schedule::phase::Marks;
 use crate::drill::schedule::run::{self, Drill, What, run};
 use crate::drill::schedule::signals::SignalStream;
 use crate::fault::{self, Mode};
-use crate::identity::{self, Notice};
+use crate::identity::{self, Identity, Notice};
+use crate::nginx;
 use crate::probes;
 use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
@@ -43,6 +46,12 @@ const IMDS_LIMIT: Duration = Duration::from_secs(3);
 const HERE_LIMIT: Duration = Duration::from_secs(1);
 /// nginx's own restart, at most, where the fault's length is only planned.
 const RESTART: Duration = Duration::from_secs(2);
+
+/// Where nginx answers here, by the settings.
+fn here(settings: &nginx::target::Settings) -> Option<SocketAddr> {
+    let url = settings.url.as_deref().unwrap_or("http://127.0.0.1/");
+    Target::parse(url, None).ok().filter(|target| !target.tls)?.literal()?.first().copied()
+}
 
 /// What the daemon here knows, if one runs.
 async fn daemon(admin: SocketAddr) -> Option<Value> {
@@ -66,11 +75,16 @@ struct Ask<'a> {
     check: Check,
     failing: Failing,
     observed: bool,
+    identity: Option<watch::Receiver<Identity>>,
 }
 
 impl run::Context for Ask<'_> {
     fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction> {
         report::prediction(&self.check, &Failing { targets, ..self.failing }, marks, self.observed)
+    }
+
+    fn leaving(&self) -> Option<String> {
+        self.identity.as_ref()?.borrow().leaving(&[Notice::Lifecycle, Notice::Spot])
     }
 
     fn unhealthy(&self) -> Option<String> {
@@ -103,50 +117,53 @@ impl run::Context for Ask<'_> {
 pub(super) struct Failover {
     /// What clients ask the load balancer for; answered with 2xx or 3xx while all is well
     #[arg(long, value_name = "URL")]
-    url: String,
+    pub(super) url: String,
     /// How nginx fails
     #[arg(long, value_enum, default_value = "stop")]
-    mode: Mode,
+    pub(super) mode: Mode,
     /// How long it fails; with --observe, how long to look on
     #[arg(long, value_name = "D", default_value = "60", value_parser = parse_span)]
-    secs: Span,
+    pub(super) secs: Span,
     /// Requests a second to each address of the name, half of them on new connections
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rps: u32,
+    pub(super) rps: u32,
     /// Only measure, from anywhere, while the failure happens elsewhere
     #[arg(long)]
-    observe: bool,
+    pub(super) observe: bool,
     /// The instance that should vanish [default: this one]
     #[arg(long, value_name = "ID")]
-    expect_instance: Option<String>,
+    pub(super) expect_instance: Option<String>,
     /// The report as one page of HTML, with every request in it
     #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(super) client: ClientArgs,
     #[command(flatten)]
-    check: CheckArgs,
+    pub(super) check: CheckArgs,
     /// End the fault when more than this part of the last requests fails
     #[arg(long, value_name = "PCT", value_parser = percent, help_heading = "Safety")]
-    max_error_pct: Option<f64>,
+    pub(super) max_error_pct: Option<f64>,
     /// End the fault when clients have got errors for so long
     #[arg(long, value_name = "D", value_parser = parse_span, help_heading = "Safety")]
-    max_outage: Option<Span>,
+    pub(super) max_outage: Option<Span>,
     /// The nginx with this configuration, where several run
     #[arg(long, value_name = "NGINX.CONF", conflicts_with = "pid", help_heading = "Failure")]
-    conf: Option<PathBuf>,
+    pub(super) conf: Option<PathBuf>,
     /// The nginx with this master process, where several run
     #[arg(long, value_name = "PID", help_heading = "Failure")]
-    pid: Option<i32>,
+    pub(super) pid: Option<i32>,
     /// slow: how late /health answers [default: 10s]
     #[arg(long, value_name = "D", value_parser = parse_span, help_heading = "Failure")]
-    delay: Option<Span>,
+    pub(super) delay: Option<Span>,
     /// error: what requests are answered [default: 503]
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(400..=599), help_heading = "Failure")]
-    status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Go on although something speaks against it; also as in `agent fail --force`
     #[arg(long, help_heading = "Safety")]
-    force: bool,
+    pub(super) force: bool,
+    /// Whether it is how long requests are still sent that is wanted, and what of it is told (`agent drill drain`).
+    #[arg(skip)]
+    pub(super) drain: bool,
 }
 
 impl Failover {
@@ -165,6 +182,8 @@ impl Failover {
             (Some(plan), Some(request)) => {
                 plan.target.as_ref().map_or(Some(request.health), |t| t.endpoint.addr.tcp())
             }
+            // Whoever is to be stopped here is this nginx.
+            _ if self.drain => here(&settings.nginx),
             _ => None,
         };
         raise_descriptors(DESCRIPTORS);
@@ -233,7 +252,7 @@ impl Failover {
         let first =
             first.with_context(|| format!("cannot resolve {}", target.name)).or_exit(Exit::CannotTell)?;
         // Who looks on from elsewhere isn't the one that fails.
-        let mut identity = (!self.observe).then(|| identity::watch(settings.identity.clone()));
+        let mut identity = (!self.observe || self.drain).then(|| identity::watch(settings.identity.clone()));
         let mut us = self.expect_instance.clone();
         if let (None, Some(identity)) = (&us, &mut identity) {
             let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
@@ -270,17 +289,25 @@ impl Failover {
             deadline,
             what,
             limits: Limits { error_pct: self.max_error_pct, outage: self.max_outage.map(|span| span.0) },
-            force: self.force,
+            // Who asks whether it is safe to stop this target breaks nothing.
+            force: self.force || (self.drain && self.observe),
+            until_drained: self.drain,
             us,
             here,
             header: self.client.instance_header.to_string(),
             group: check.group,
         };
         let planned = predict(&check, &failing);
-        let mut view = View::new(&facts, &planned);
+        let mut view = View::new(&facts, &planned, self.drain);
         view.start(out);
-        let context =
-            Ask { rhythm: &rhythm, status: status.as_ref(), check, failing, observed: self.observe };
+        let context = Ask {
+            rhythm: &rhythm,
+            status: status.as_ref(),
+            check,
+            failing,
+            observed: self.observe,
+            identity: identity.clone(),
+        };
         let ran = run(drill, client, &signals, &context, &mut |event| view.show(out, &event)).await;
         view.clear();
         let mut ran = ran.map_err(refused)?;
@@ -290,6 +317,11 @@ impl Failover {
             rhythm.nodes()
         });
         let result = report::build(&ran, &check, &failing, facts, probes);
+        if self.drain {
+            let result = drain::build(&ran, &result);
+            super::drain::show(out, &result);
+            return Ok(super::drain::exit(&result));
+        }
         let shown = || page::failover(&last_line(&result), &ran.book);
         let (page, written) = write(self.report.as_deref(), shown);
         view.report(out, &result, &ran, page);

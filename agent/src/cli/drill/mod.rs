@@ -1,6 +1,7 @@
 //! `agent drill`: what clients lose when this target fails, and how the group grows under load.
 
 mod args;
+mod drain;
 mod ends;
 mod failover;
 mod live;
@@ -21,6 +22,7 @@ pub(super) struct Args {
 enum Kind {
     Failover(Box<failover::Failover>),
     Scale(scale::Scale),
+    Drain(Box<drain::Drain>),
 }
 
 impl Args {
@@ -32,6 +34,7 @@ impl Args {
         match self.what {
             Kind::Failover(args) => args.run(common),
             Kind::Scale(args) => args.run(common),
+            Kind::Drain(args) => args.run(common),
         }
     }
 }

@@ -35,13 +35,16 @@ pub(super) struct View {
     facts: Facts,
     planned: Prediction,
     started: Timestamp,
+    /// Whether it is how long requests are still sent that is wanted.
+    drain: bool,
     /// Why this drill ends its fault, once it does.
     ending: Option<Ending>,
 }
 
 impl View {
-    pub(super) fn new(facts: &Facts, planned: &Prediction) -> Self {
+    pub(super) fn new(facts: &Facts, planned: &Prediction, drain: bool) -> Self {
         Self {
+            drain,
             live: Live::new(),
             facts: facts.clone(),
             planned: *planned,
@@ -56,7 +59,10 @@ impl View {
         out.event(
             &json!({"event": "start", "at": facts.about.started, "facts": facts, "predicted": planned}),
         );
-        let what = if facts.observed {
+        let what = if self.drain {
+            let how = if facts.observed { "observing a drain" } else { "drain" };
+            format!("{how} of {}, for at most {} s", facts.instance.as_deref().unwrap_or("?"), facts.secs)
+        } else if facts.observed {
             "observing".to_owned()
         } else {
             format!("{} for {} s", facts.mode.name(), facts.secs)
@@ -65,6 +71,9 @@ impl View {
             "{what}, {} at {} requests a second to each address",
             facts.about.url, facts.about.rps
         ));
+        if self.drain && facts.observed {
+            return;
+        }
         let source = |source: Source| match source {
             Source::Given => "given",
             Source::Measured => "measured",
@@ -90,6 +99,12 @@ impl View {
             group.push_str(&format!(", slow start {} s", facts.slow_start_ms / 1e3));
         }
         out.text(&group);
+        if let (true, Some(detection)) = (self.drain, &planned.detection) {
+            let (out_of_use, back) = (range(detection), range(&planned.readmission));
+            return out.text(&format!(
+                "predicted: no request after {out_of_use}, back in use {back} after it is taken back"
+            ));
+        }
         let outage = if planned.visible {
             format!("an outage of {}", range(&planned.outage))
         } else {
@@ -157,6 +172,7 @@ impl View {
         let (why, text) = match ending {
             Ending::Signal(signal) => ("signal", format!("ended by {}", name_of(*signal))),
             Ending::Limit(why) => ("limit", why.clone()),
+            Ending::Drained => ("drained", "no address sends requests here any more".to_owned()),
         };
         let mut line = serde_json::to_value(event).unwrap_or_default();
         line["why"] = why.into();
@@ -300,7 +316,7 @@ fn phases(out: &mut Output, result: &Report) {
     }
 }
 
-fn answer(out: &mut Output, question: &str, verdict: Option<&Verdict>) {
+pub(super) fn answer(out: &mut Output, question: &str, verdict: Option<&Verdict>) {
     let Some(verdict) = verdict else { return };
     out.text(&format!("{question:<11} {}", word(out, verdict.answer)));
     for reason in &verdict.reasons {

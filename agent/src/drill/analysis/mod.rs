@@ -3,8 +3,10 @@
 //! - `predict`, `group`: the bounds, derived. `fits`: the settings that would have fitted. `window`, `latency`, `strip`: figures. `rhythm`, `modal`: the probes that this target saw.
 //!   `verdict`, `evidence`: the answers. `about`: what each drill tells of itself. `report`: all of it together; `page`: the same as
 //!   one page of HTML. `scale`: the instances that come and go under load.
+//!   `drain`: how long requests are still sent.
 
 pub mod about;
+pub mod drain;
 pub mod evidence;
 pub mod fits;
 pub mod group;

@@ -100,6 +100,8 @@ pub struct Run {
     pub present: Vec<SocketAddr>,
     /// The instance that fails.
     pub us: Option<String>,
+    /// What the target here calls itself, where it could be asked.
+    pub here: Option<String>,
     /// How many targets answered in the baseline, this one among them; unknown where nobody says its name.
     pub targets: Option<u32>,
     /// The signal that ended it early.
@@ -112,6 +114,14 @@ pub struct Run {
     pub leaving: Option<String>,
     /// When addresses left the name, since the start.
     pub left: Vec<(SocketAddr, Duration)>,
+    /// Without an answer for so long a target gets no requests.
+    pub quiet: Duration,
+    /// When no address sent requests to this target any more, where that was waited for.
+    pub drained: Option<Duration>,
+    /// When this instance was told that it is about to go, and why.
+    pub noticed: Option<(Duration, String)>,
+    /// Requests under way at the end that this target may have been at.
+    pub in_flight: u64,
     /// Requests that were under way at the end.
     pub unfinished: u64,
 }

@@ -141,7 +141,8 @@ pub fn nodes(book: &Book, marks: &Marks, us: Option<u8>, present: &[SocketAddr])
         let used_before = all.iter().any(|one| us.is_some() && one.instance == us && one.start() < since);
         let failed_by = |by: By| troubled().filter(|one| one.failed_by() == Some(by)).count() as u64;
         // Where others were answered in the same moment there were targets, and this was the one that failed.
-        let mut answered: Vec<Duration> = all.iter().filter(|one| one.is_ok()).map(|one| one.start()).collect();
+        let mut answered: Vec<Duration> =
+            all.iter().filter(|one| one.is_ok()).map(|one| one.start()).collect();
         answered.sort_unstable();
         let alone = |one: &&Sample| {
             let from = answered.partition_point(|at| *at + MOMENT < one.start());

@@ -1,8 +1,8 @@
 //! The measuring: every address of the name on its own schedule, each request a task of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -66,6 +66,21 @@ impl Request {
     }
 }
 
+/// Requests that were sent and haven't ended: when, and to which node.
+#[derive(Debug, Clone, Default)]
+pub struct UnderWay(Arc<Mutex<BTreeMap<(Duration, u64), SocketAddr>>>);
+
+impl UnderWay {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<(Duration, u64), SocketAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many to `node` were sent before `until`.
+    pub fn count(&self, node: SocketAddr, until: Duration) -> u64 {
+        self.all().range(..(until, 0)).filter(|(_, to)| **to == node).count() as u64
+    }
+}
+
 /// A measurement under way. Dropped, it asks no more.
 #[derive(Debug)]
 pub struct Measure {
@@ -75,6 +90,8 @@ pub struct Measure {
     pub client: Arc<Client>,
     /// When it began.
     pub zero: Instant,
+    /// What hasn't ended.
+    pub under_way: UnderWay,
 }
 
 impl Measure {
@@ -83,8 +100,10 @@ impl Measure {
         let (tell, seen) = unbounded_channel();
         let zero = Instant::now();
         let client = Arc::new(client);
+        let under_way = UnderWay::default();
         let nodes = Nodes {
             client: Arc::clone(&client),
+            under_way: under_way.clone(),
             target,
             rps,
             zero,
@@ -94,7 +113,7 @@ impl Measure {
             count: 0,
         };
         let nodes = tokio::spawn(nodes.watch(first.to_vec())).abort_handle();
-        Self { seen, nodes, client, zero }
+        Self { seen, nodes, client, zero, under_way }
     }
 
     /// What is seen next; `None` when the last request has ended after [`Measure::stop`].
@@ -116,6 +135,7 @@ impl Drop for Measure {
 
 struct Nodes {
     client: Arc<Client>,
+    under_way: UnderWay,
     target: Target,
     rps: u32,
     zero: Instant,
@@ -162,7 +182,8 @@ impl Nodes {
                     let pace = Pace::new(self.rps, self.count);
                     self.count = self.count.wrapping_add(1);
                     let (client, tell) = (Arc::clone(&self.client), self.tell.clone());
-                    let task = tokio::spawn(ask_for_ever(client, tell, addr, pace, self.zero));
+                    let under_way = self.under_way.clone();
+                    let task = tokio::spawn(ask_for_ever((client, under_way), tell, addr, pace, self.zero));
                     self.running.insert(addr, AbortOnDrop(task.abort_handle()));
                 }
                 Change::Removed(addr) => drop(self.running.remove(&addr)),
@@ -173,7 +194,7 @@ impl Nodes {
 }
 
 async fn ask_for_ever(
-    client: Arc<Client>,
+    (client, under_way): (Arc<Client>, UnderWay),
     tell: UnboundedSender<Seen>,
     node: SocketAddr,
     pace: Pace,
@@ -184,9 +205,12 @@ async fn ask_for_ever(
         let due = pace.due(number);
         sleep_until(zero + due).await;
         let (client, pool, tell) = (Arc::clone(&client), Arc::clone(&pool), tell.clone());
+        let under_way = under_way.clone();
         tokio::spawn(async move {
             let (start, stream) = (zero.elapsed(), Pace::stream(number));
+            under_way.all().insert((start, number), node);
             let reply = client.ask(node, stream, &pool).await;
+            under_way.all().remove(&(start, number));
             let (end, outcome, instance, own) = (zero.elapsed(), reply.outcome, reply.instance, reply.own);
             let request = Request { due, start, end, node, stream, outcome, instance, own };
             let _ = tell.send(Seen::Request(request));

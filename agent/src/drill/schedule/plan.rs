@@ -33,6 +33,8 @@ pub struct Drill {
     pub what: What,
     /// What is allowed.
     pub limits: Limits,
+    /// End it as soon as no address sends requests to this target any more.
+    pub until_drained: bool,
     /// Go on although the baseline speaks against it.
     pub force: bool,
     /// The name by which the target answers.
@@ -61,6 +63,8 @@ pub enum Ending {
     Signal(i32),
     /// A limit was exceeded: which.
     Limit(String),
+    /// No address sends requests here any more.
+    Drained,
 }
 
 /// What there is to show.

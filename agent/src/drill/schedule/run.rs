@@ -15,7 +15,8 @@ use super::refuse::{Baseline, Refusal};
 use super::signals::SignalStream;
 use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::Run;
-use crate::drill::client::measure::{Measure, Request, Seen};
+use crate::drill::analysis::window;
+use crate::drill::client::measure::{Measure, Request, Seen, UnderWay};
 use crate::drill::client::names::Change;
 use crate::drill::client::request::Client;
 use crate::drill::client::sample::{Book, Sample};
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub trait Context {
     /// The bounds, with so many targets.
     fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction>;
+    /// Why this instance is about to go, once it is told so.
+    fn leaving(&self) -> Option<String>;
     /// What the load balancer's probes of this target say against it now.
     fn unhealthy(&self) -> Option<String>;
 }
@@ -65,6 +68,10 @@ pub async fn run(
         targets: None,
         left: Vec::new(),
         ending: None,
+        quiet: Duration::ZERO,
+        drained: None,
+        noticed: None,
+        under_way: measure.under_way.clone(),
         signal: None,
         aborted: None,
         ended: None,
@@ -90,6 +97,11 @@ struct State<'a> {
     targets: Option<u32>,
     left: Vec<(SocketAddr, Duration)>,
     ending: Option<Ending>,
+    /// Without an answer for so long a target gets no requests.
+    quiet: Duration,
+    drained: Option<Duration>,
+    noticed: Option<(Duration, String)>,
+    under_way: UnderWay,
     signal: Option<i32>,
     aborted: Option<String>,
     ended: Option<Result<(), String>>,
@@ -121,6 +133,7 @@ impl State<'_> {
             }
         }
         self.marks.end = self.zero.elapsed();
+        let in_flight = self.in_flight();
         measure.stop();
         // What was asked before the end is part of it; nobody who pressed Ctrl-C waits for it.
         let patience = if self.signal.is_some() { 2 * TICK } else { self.drill.deadline + TICK };
@@ -136,12 +149,17 @@ impl State<'_> {
             marks: self.marks,
             present: self.present,
             us: self.drill.us,
+            here: self.drill.here,
             targets: self.targets,
             signal: self.signal,
             aborted: self.aborted,
             ended: self.ended,
             leaving: None,
             left: self.left,
+            quiet: self.quiet,
+            drained: self.drained,
+            noticed: self.noticed,
+            in_flight,
             unfinished: asked,
         })
     }
@@ -223,6 +241,15 @@ impl State<'_> {
         match self.marks.now() {
             Phase::Baseline if now >= self.until => self.baseline_is_over(now)?,
             Phase::Observe | Phase::After if now >= self.until => self.done = true,
+            Phase::Hold | Phase::Observe if self.drained.is_none() && self.drill.until_drained => {
+                if self.noticed.is_none() {
+                    self.noticed = self.context.leaving().map(|why| (now, why));
+                }
+                if self.is_drained(now) {
+                    self.drained = Some(now);
+                    self.end_fault(Ending::Drained);
+                }
+            }
             Phase::Readmission if now >= self.until || self.is_back() => {
                 self.until = now + self.drill.after;
                 self.begin(Phase::After);
@@ -244,6 +271,7 @@ impl State<'_> {
             return Ok(());
         }
         self.targets = self.baseline(now, None).targets();
+        self.quiet = self.quiet_time(now);
         // Who only looks on breaks nothing: what is wrong already is all that stops it.
         let matters = |one: &&Refusal| {
             matches!(self.drill.what, What::Fault(..)) || matches!(one.reason, "errors" | "silent")
@@ -255,7 +283,7 @@ impl State<'_> {
                 return Err(DrillError::Refused(refusals));
             }
             for one in &refusals {
-                (self.tell)(Event::Warning(format!("{}; going on because of --force", one.why)));
+                (self.tell)(Event::Warning(format!("{}; going on all the same", one.why)));
             }
         }
         match &self.drill.what {
@@ -319,6 +347,33 @@ impl State<'_> {
             let here = |one: &Sample| Some(usize::from(one.node)) == place && one.start() >= since;
             recent.filter(|one| here(one)).any(|one| one.instance == Some(us) && one.is_ok())
         })
+    }
+
+    /// Four times as long as this target went without a request while all was well; where it got none, as long as one of
+    /// these targets would.
+    fn quiet_time(&self, now: Duration) -> Duration {
+        let us = self.drill.us.as_deref().and_then(|us| self.book.place_of(us));
+        let targets = u32::try_from(self.book.instances().len()).unwrap_or(1) + 1;
+        let usual = Duration::from_secs(5) * targets / self.drill.rps.max(1);
+        let gap = window::gap(&self.book, us, now).unwrap_or(usual);
+        (4 * gap).max(Duration::from_secs(1))
+    }
+
+    /// Requests that this target may still be at: sent long enough ago for it to have been chosen, and without an answer.
+    fn in_flight(&self) -> u64 {
+        let until = self.zero.elapsed().saturating_sub(self.quiet.min(Duration::from_secs(1)));
+        self.present.iter().map(|node| self.under_way.count(*node, until)).sum()
+    }
+
+    /// Whether no address has sent a request to this target for long enough, and none is under way.
+    fn is_drained(&self, now: Duration) -> bool {
+        let Some(since) = self.marks.begun().or_else(|| self.marks.trouble()) else { return false };
+        if self.drill.us.is_none() || now < since + self.quiet || self.in_flight() > 0 {
+            return false;
+        }
+        let us = self.drill.us.as_deref().and_then(|us| self.book.place_of(us));
+        let mut recent = self.book.samples.iter().rev().take_while(|one| one.end() + self.quiet >= now);
+        us.is_none() || !recent.any(|one| one.instance == us)
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), DrillError> {
