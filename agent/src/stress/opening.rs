@@ -341,7 +341,7 @@ mod tests {
             "10 % of each",
             "no cgroup quota",
             "Up for 100s",
-            "0.7 ×",
+            "0.7 x",
             "Scale-out alarm",
         ] {
             assert!(

@@ -171,7 +171,8 @@ impl Wish {
             _ if pct > 0.0 && pct <= 100.0 => Ok(Curve::ramp(pct / 100.0, ramp)),
             _ => Err(WishError::Share { flag, pct }),
         };
-        let explicit = aims != [false; 3];
+        // All of a quota is a share of the host.
+        let explicit = aims != [false; 3] || self.of == Of::Quota;
         let aim = match (self.load_pct, self.target_pct, self.profile) {
             (_, _, Some(_)) if !ramp.is_zero() => return Err(WishError::RampAndProfile),
             (_, _, Some(profile)) => Aim::Load(profile),

@@ -8,6 +8,8 @@ use asg_agent::cli::Cli;
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
 
+use crate::sections;
+
 /// Without what is hidden: the commands that only the agent itself calls.
 fn tree() -> Command {
     let whole = Cli::command();
@@ -33,10 +35,22 @@ pub(crate) fn manual(folder: &Path) -> anyhow::Result<()> {
 fn page(command: Command, folder: &Path, name: &str) -> anyhow::Result<()> {
     let source = format!("asg-agent {}", env!("CARGO_PKG_VERSION"));
     // No date: clap_mangen would leave it empty, and a page says the same whenever it was made.
-    let man =
-        clap_mangen::Man::new(command.version(env!("CARGO_PKG_VERSION"))).source(source).manual("asg-agent");
+    let sections = sections::after_options(&command);
+    // Its examples are a section of their own there.
+    let command = command.version(env!("CARGO_PKG_VERSION")).after_help("");
+    let verbs = command.get_subcommands().any(|verb| !verb.is_hide_set());
+    let man = clap_mangen::Man::new(command).source(source).manual("asg-agent");
     let mut text = Vec::new();
-    man.render(&mut text)?;
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if verbs {
+        man.render_subcommands_section(&mut text)?;
+    }
+    text.extend_from_slice(sections.as_bytes());
+    man.render_version_section(&mut text)?;
     let path = folder.join(format!("{name}.1"));
     fs::write(&path, text).with_context(|| path.display().to_string())
 }

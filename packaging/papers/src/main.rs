@@ -7,6 +7,7 @@
 
 mod commands;
 mod crates;
+mod sections;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -60,13 +60,13 @@ impl Period {
         }
     }
 
-    /// So many datapoints, in words: "3 minutes", "3 × 10 s".
+    /// So many datapoints, in words: "3 minutes", "3 x 10 s".
     pub fn times(self, count: usize) -> String {
         match self {
             Self::Minute if count == 1 => "1 minute".to_owned(),
             Self::Minute => format!("{count} minutes"),
-            Self::FiveMinutes => format!("{count} × 5 minutes"),
-            _ => format!("{count} × {} s", self.secs()),
+            Self::FiveMinutes => format!("{count} x 5 minutes"),
+            _ => format!("{count} x {} s", self.secs()),
         }
     }
 

@@ -127,7 +127,8 @@ pub fn background(period: Period) -> Vec<String> {
             .to_owned(),
         Period::FiveMinutes => "Basic monitoring: datapoints of five minutes, which an alarm that looks every minute mostly \
              misses. Documented: with missing data treated as missing, \"- - X - -\" is ALARM for 3 of 3. Inferred: that \
-             target tracking's alarms look so; then one full datapoint above is enough."
+             target tracking's alarms look so; then one full datapoint above is enough. \
+             Assumed: that they begin at the clock's five minutes; a run of 20 minutes holds 3 wherever they begin."
             .to_owned(),
         _ => format!(
             "High resolution (ASGAverageCPUUtilizationHighResolution, launch templates' Monitoring.MetricCategoryIds): \
@@ -139,7 +140,7 @@ pub fn background(period: Period) -> Vec<String> {
     lines
         .push("A datapoint may take some two minutes to appear in CloudWatch (seen in practice).".to_owned());
     lines.push(
-        "Scale-in takes 15 datapoints of a minute below the scale-in threshold: in most labs 0.7 × the target, 0.9 × \
+        "Scale-in takes 15 datapoints of a minute below the scale-in threshold: in most labs 0.7 x the target, 0.9 x \
          occurs; AWS documents neither."
             .to_owned(),
     );
