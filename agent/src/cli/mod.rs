@@ -6,6 +6,7 @@ mod fail;
 mod keep;
 pub mod output;
 mod probes;
+mod probes_balancer;
 mod probes_logs;
 mod probes_view;
 mod recover;

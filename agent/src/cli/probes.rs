@@ -8,8 +8,10 @@ use anyhow::Context;
 
 use super::exit::OrExit;
 use super::output::Output;
+use super::probes_balancer::Balancer;
 use super::probes_view::{View, held as view_held};
 use super::{Common, Exit, Failure, Settings};
+use crate::access_log::balancer;
 use crate::access_log::locate::Located;
 use crate::access_log::logs::From;
 use crate::cadence::verdict::{Answer, Reason, Verdict};
@@ -56,6 +58,10 @@ pub(super) struct Args {
     /// The load balancer's subnets [default: all private addresses]
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     nodes: Vec<String>,
+    /// The load balancer's own health-check log, a file or a folder of them, plain or gzip: what it sent beside what
+    /// arrived here; implies --once
+    #[arg(long, value_name = "FILE|FOLDER", conflicts_with_all = ["follow", "duration"])]
+    elb_log: Option<PathBuf>,
     /// Read the log from its first byte
     #[arg(long)]
     from_start: bool,
@@ -87,7 +93,8 @@ impl Args {
     ///
     /// # Errors
     /// Exit 2 for wrong settings, exit 3 where there is no log or it can't be read.
-    pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
+    pub(super) fn run(mut self, common: &Common) -> Result<Exit, Failure> {
+        self.once |= self.elb_log.is_some();
         let Settings { probes: settings, nginx, .. } = Settings::load(common, self.asked())?;
         let signals = Signals::block().context("cannot wait for signals")?;
         let located = settings.locate(nginx.conf.as_deref()).map_err(|e| {
@@ -101,7 +108,8 @@ impl Args {
         };
         let mut follow = Follow::new(&located, start, &settings, &[]);
         let mut out = Output::new(common.json);
-        let mut view = View::new(self.follow);
+        let checks = self.elb_log.as_deref().map(balancer::read).transpose().or_exit(Exit::CannotTell)?;
+        let mut view = View::new(self.follow, checks.map(Balancer::new));
         if !self.once
             && let Some(held) = view_held(follow.held())
         {

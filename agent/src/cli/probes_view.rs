@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::output::Output;
+use super::probes_balancer::Balancer;
 use super::probes_logs::{Sources, explanation, judged, left_out};
 use crate::access_log::format::RECOMMENDED_FILE;
 use crate::access_log::locate::Located;
@@ -27,13 +28,15 @@ const PATH: usize = 256;
 pub(super) struct View {
     /// A line for each probe.
     each: bool,
+    /// The load balancer's own log.
+    balancer: Option<Balancer>,
     progressed: Option<Instant>,
     on_terminal: bool,
 }
 
 impl View {
-    pub(super) fn new(each: bool) -> Self {
-        Self { each, progressed: None, on_terminal: std::io::stderr().is_terminal() }
+    pub(super) fn new(each: bool, balancer: Option<Balancer>) -> Self {
+        Self { each, balancer, progressed: None, on_terminal: std::io::stderr().is_terminal() }
     }
 
     /// A probe, and the interval since the one before in its stream.
@@ -44,6 +47,9 @@ impl View {
         interval: Option<i64>,
         law: Option<Law>,
     ) {
+        if let Some(balancer) = &mut self.balancer {
+            balancer.probe(found);
+        }
         if !self.each && !out.is_json() {
             return;
         }
@@ -89,6 +95,9 @@ impl View {
         follow: &Follow,
         located: &Located,
     ) {
+        if let Some(balancer) = self.balancer.take() {
+            balancer.tell(out);
+        }
         if out.is_json() {
             return out.event(&as_json(verdict, follow, located));
         }
