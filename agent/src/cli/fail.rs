@@ -143,10 +143,10 @@ struct Daemon {
 
 impl Daemon {
     fn ask(settings: &Settings) -> Self {
-        let status = super::status::ask(settings.serve.admin).unwrap_or_default();
-        let listen = status["listener"]["address"].as_str().and_then(|addr| addr.parse().ok());
-        let nodes = status["probes"]["nodes"].as_array().into_iter().flatten();
-        let cadence = nodes.filter_map(|node| node["interval_p50_ms"].as_u64()).max();
+        let status = super::status::ask(settings.serve.admin).ok();
+        let listen = status.as_ref().map(|status| status.listener.address);
+        let nodes = status.iter().flat_map(|status| &status.probes.nodes);
+        let cadence = nodes.filter_map(|node| u64::try_from(node.interval_p50_ms?).ok()).max();
         Self { listen: listen.unwrap_or(settings.serve.listen), cadence: cadence.map(Duration::from_millis) }
     }
 }

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-use super::exit::OrExit;
 use super::settings::log_level;
 use super::{Common, Exit, Failure, Settings};
 use crate::config::{Asked, parse_address};
 use crate::serve;
+use crate::sys::log::{self, Line, Log};
 
 /// Answer the load balancer's health checks, truthfully and never late
 ///
@@ -51,7 +52,7 @@ impl Args {
     /// Serves until a signal.
     ///
     /// # Errors
-    /// Exit 2 on wrong settings and where an address can't be had.
+    /// Exit 2 on wrong settings and where an address can't be had, 3 where the system has no descriptors or threads.
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         let settings = Settings::load(common, self.asked())?;
         log_to_stderr(log_level()?);
@@ -64,19 +65,43 @@ impl Args {
             state: settings.paths.state,
             run: settings.paths.run,
         })
-        .or_exit(Exit::Usage)?;
+        .map_err(|e| {
+            let exit =
+                if matches!(e, serve::ServeError::Bind { .. }) { Exit::Usage } else { Exit::CannotTell };
+            Failure::new(exit, e)
+        });
+        log::flush();
+        let ended_by = ended_by?;
         Ok(if ended_by == libc::SIGTERM { Exit::Done } else { Exit::Signal(ended_by) })
     }
 }
 
-/// Logs go to stderr; without times under systemd, which has its own.
+/// Logs go to stderr, through a queue; without times under systemd, which has its own.
 fn log_to_stderr(level: LevelFilter) {
     use std::io::IsTerminal;
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => log.with_ansi(false).without_time().init(),
-        None => log.with_ansi(colours).init(),
+    let queue = Log::to(std::io::stderr());
+    log::keep(&queue);
+    let fmt = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(Lines(queue))
+        .with_target(false)
+        .log_internal_errors(false);
+    // Where a log was set up before, that one goes on.
+    let _ = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => fmt.with_ansi(false).without_time().try_init(),
+        None => fmt.with_ansi(colours).try_init(),
+    };
+}
+
+/// Each event is one line of the queue.
+struct Lines(Log);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line::new(&self.0)
     }
 }

@@ -32,6 +32,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms as u64))
 }
 
+/// A duration as people say it: one unit, as exact as matters.
+pub fn spoken(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match secs {
+        0..10 if duration.subsec_millis() != 0 => format!("{:.1} s", duration.as_secs_f64()),
+        0..120 => format!("{secs} s"),
+        120..7200 => format!("{} min", secs / 60),
+        7200..172_800 => format!("{} h", secs / 3600),
+        _ => format!("{} d", secs / 86_400),
+    }
+}
+
 /// As [`parse_duration`], for clap and for settings.
 ///
 /// # Errors
@@ -106,6 +118,21 @@ mod tests {
             ("0", 0.0),
         ] {
             assert_eq!(parse_duration(text).unwrap(), Duration::from_secs_f64(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_said_in_one_unit() {
+        for (ms, text) in [
+            (0, "0 s"),
+            (300, "0.3 s"),
+            (5000, "5 s"),
+            (75_400, "75 s"),
+            (600_000, "10 min"),
+            (10_800_000, "3 h"),
+            (14 * 86_400_000, "14 d"),
+        ] {
+            assert_eq!(spoken(Duration::from_millis(ms)), text);
         }
     }
 

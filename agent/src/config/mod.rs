@@ -10,7 +10,7 @@ mod place;
 mod words;
 
 pub use address::{address, parse_address};
-pub use duration::{Span, parse_duration, parse_span};
+pub use duration::{Span, parse_duration, parse_span, spoken};
 pub use environment::from_environment;
 pub use load::{Asked, ConfigError, FileChoice, Invalid, Validate, load};
 

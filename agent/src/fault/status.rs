@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::lease::record::{Mode, Phase, Record};
 
 /// The fault of this machine, as others see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// What was done.
     pub mode: Mode,
@@ -22,7 +23,7 @@ pub struct Snapshot {
     /// Whether its deadline has passed: nobody was there to end it, or nginx doesn't come back.
     pub overdue: bool,
     /// The master that fails.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
 }
 

@@ -1,6 +1,7 @@
 //! The board: the finished answer to the next probe. Written by one sampler, read by the serving thread without a
 //! lock (a lock held by a preempted sampler would make the real-time thread wait for a normal one).
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -79,6 +80,8 @@ impl Published {
 pub struct Board {
     published: ArcSwap<Published>,
     draining: AtomicBool,
+    /// Tells the sampler of a drain.
+    wake: Arc<OwnedFd>,
 }
 
 /// What to do with a probe.
@@ -92,10 +95,10 @@ pub struct Decision {
 
 impl Board {
     /// A board that says 503 until the first sample.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, wake: Arc<OwnedFd>) -> Self {
         let answers = Published::answers(&Identity::default());
         let first = Published { pass: false, fresh_until: now, fault: None, answers };
-        Self { published: ArcSwap::from_pointee(first), draining: AtomicBool::new(false) }
+        Self { published: ArcSwap::from_pointee(first), draining: AtomicBool::new(false), wake }
     }
 
     pub(super) fn publish(&self, published: Published) {
@@ -105,6 +108,7 @@ impl Board {
     /// From now on 503, whatever the samplers find.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
     /// Whether [`Board::drain`] was called.
@@ -139,8 +143,12 @@ impl Board {
 mod tests {
     use super::*;
 
+    fn new(now: Instant) -> Board {
+        Board::new(now, Arc::new(rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap()))
+    }
+
     fn board(pass: bool, fault: Option<(Shown, Duration)>, now: Instant) -> Board {
-        let board = Board::new(now);
+        let board = new(now);
         let answers = Published::answers(&Identity::default());
         board.publish(Published { pass, fresh_until: now + Duration::from_secs(4), fault, answers });
         board
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn before_the_first_sample_and_after_the_last_one_it_is_503() {
         let now = Instant::now();
-        assert_eq!(status(&Board::new(now), now, 0), 503);
+        assert_eq!(status(&new(now), now, 0), 503);
         let board = board(true, None, now);
         assert_eq!(status(&board, now, 0), 200);
         assert_eq!(status(&board, now + Duration::from_secs(4), 0), 503, "a stale pass is no pass");

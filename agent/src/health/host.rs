@@ -28,6 +28,8 @@ pub struct HostSample {
     pub memory_used_pct: Option<f64>,
     /// Busy and steal since the sample before.
     pub cpu: Option<CpuShare>,
+    /// How long before that was.
+    pub over: Duration,
 }
 
 /// Samples until the returned sender is dropped.
@@ -38,10 +40,12 @@ pub(super) fn start() -> std::io::Result<(watch::Receiver<Option<HostSample>>, S
         let _ = set_timerslack(SLACK_NS);
         let mut system = System::new();
         let mut before = CpuTimes::now().ok();
+        let mut read_at = Instant::now();
         // The first CPU share needs some time between two readings.
         let mut wait = Duration::from_secs(1);
         loop {
             let now = CpuTimes::now().ok();
+            let over = std::mem::replace(&mut read_at, Instant::now()).elapsed();
             let cpu = now.zip(before).and_then(|(now, before)| now.since(&before));
             before = now.or(before);
             publish.send_replace(Some(HostSample {
@@ -49,6 +53,7 @@ pub(super) fn start() -> std::io::Result<(watch::Receiver<Option<HostSample>>, S
                 disk_used_pct: disk_used_pct(),
                 memory_used_pct: memory_used_pct(&mut system),
                 cpu,
+                over,
             }));
             if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                 return;

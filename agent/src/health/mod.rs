@@ -3,6 +3,7 @@
 
 mod asker;
 mod board;
+mod history;
 mod host;
 mod hysteresis;
 mod injected;
@@ -11,6 +12,7 @@ mod report;
 mod sampler;
 
 pub use board::{Answer, Board, Decision};
+pub use history::{Cause, Change, Verdict};
 pub use host::HostSample;
 pub use report::{Check, Report, Status};
 pub use sampler::{Inputs, start};

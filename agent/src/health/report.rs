@@ -2,14 +2,16 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::history::Change;
 use super::host::HostSample;
 use crate::fault;
 use crate::identity::Identity;
 
 /// The outcome of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All is well.
@@ -27,7 +29,7 @@ pub enum Status {
 /// One check, as it was found last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// `nginx`, `disk`, `memory`, `fault`, `draining`, `freshness`.
+    /// `nginx`, `fault`, `leaving`, `draining`, `disk`, `memory`.
     pub name: &'static str,
     /// Its outcome.
     pub status: Status,
@@ -42,8 +44,12 @@ pub struct Check {
 pub struct Report {
     /// When.
     pub at: Instant,
-    /// Whether `/health` says 200 (freshness and draining not counted in yet).
+    /// Whether `/health` says 200 as long as this is fresh.
     pub pass: bool,
+    /// What it said before and why it changed, the latest change last.
+    pub history: Vec<Change>,
+    /// How often it turned to 200 and to 503.
+    pub turned: (u64, u64),
     /// The checks in a fixed order.
     pub checks: Vec<Check>,
     /// What nginx is asked for; `None` when nobody asks.

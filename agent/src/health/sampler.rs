@@ -12,7 +12,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::watch;
 
 use super::asker::Asker;
-use super::board::{Board, Published};
+use super::board::{Board, Published, Shown};
+use super::history::{Cause, History, Reason, Verdict};
 use super::host::{self, HostSample};
 use super::hysteresis::{Hysteresis, State};
 use super::injected::Injected;
@@ -54,9 +55,9 @@ pub struct Inputs {
 /// When no thread can be started.
 pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Report>)> {
     let now = Instant::now();
-    let board = Arc::new(Board::new(now));
-    let (host, stop_host) = host::start()?;
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let board = Arc::new(Board::new(now, wake.clone()));
+    let (host, stop_host) = host::start()?;
     let mut sampler = Sampler {
         hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
         asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now),
@@ -67,13 +68,15 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
         identity: Identity::default(),
         answers: Published::answers(&Identity::default()),
         injected: Injected::new(&inputs.state),
+        history: History::default(),
+        fresh_until: None,
         host,
         board: board.clone(),
         inputs,
     };
     sampler.find(now);
     sampler.injected.look();
-    let (publish, report) = watch::channel(sampler.report(now));
+    let (publish, report) = watch::channel(sampler.report(now, sampler.checks(now)));
     let mut identity = sampler.inputs.identity.clone();
     let waker = wake.clone();
     tokio::spawn(async move {
@@ -101,16 +104,20 @@ struct Sampler {
     identity: Identity,
     answers: Arc<(Answer, Answer)>,
     injected: Injected,
+    history: History,
+    /// Past this `/health` fails, unless something is published before.
+    fresh_until: Option<Instant>,
     host: watch::Receiver<Option<HostSample>>,
     board: Arc<Board>,
 }
 
 impl Sampler {
     fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
-        let mut record_changed = true;
+        let (mut record_changed, mut woken) = (true, false);
+        let mut was_shown = false;
         while !publish.is_closed() {
             let now = Instant::now();
-            let mut news = false;
+            let mut news = woken;
             let again = match (&self.lookup, self.hysteresis.state()) {
                 (Lookup::Unknown(_), _) => FIND_AGAIN,
                 _ => FIND_ANYWAY,
@@ -126,19 +133,26 @@ impl Sampler {
             }
             news |= record_changed && self.injected.look();
             news |= self.take_identity();
+            let is_shown = self.injected.shown(clock::since_boot()).is_some();
+            news |= std::mem::replace(&mut was_shown, is_shown) != is_shown;
             // Without an nginx to ask, being awake is the news.
             if news || self.target().is_none() {
                 self.publish(publish);
             }
-            record_changed = self.wait(wake);
+            (record_changed, woken) = self.wait(wake);
         }
     }
 
-    /// Sleeps until something happens or is due; says whether the fault record wants to be looked at.
-    fn wait(&self, wake: &OwnedFd) -> bool {
+    /// Sleeps until something happens or is due; says whether the fault record wants to be looked at, and whether
+    /// others have news.
+    fn wait(&self, wake: &OwnedFd) -> (bool, bool) {
         let now = Instant::now();
         let idle = now + self.inputs.settings.interval.0;
         let until = if self.target().is_some() { self.asker.wake_at() } else { idle };
+        // The end of a fault changes the verdict though nothing happens.
+        let since_boot = clock::since_boot();
+        let fault = self.injected.shown(since_boot).map(|(_, until)| now + until.saturating_sub(since_boot));
+        let until = fault.map_or(until, |over| until.min(over));
         let left = until.saturating_duration_since(now);
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
@@ -146,10 +160,11 @@ impl Sampler {
         fds.extend(self.injected.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let _ = poll(&mut fds, Some(&timeout)); // an interrupted sleep is a short one
         let is_ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
-        if is_ready(fds.first()) {
+        let woken = is_ready(fds.first());
+        if woken {
             let _ = rustix::io::read(wake, &mut [0_u8; 8]);
         }
-        self.injected.wants_a_look() || is_ready(fds.last())
+        (self.injected.wants_a_look() || is_ready(fds.last()), woken)
     }
 
     fn take_identity(&mut self) -> bool {
@@ -190,13 +205,9 @@ impl Sampler {
     fn observe(&mut self, outcome: Outcome) {
         let ok = outcome.is_ok();
         self.seen |= ok;
-        if self.hysteresis.observe(ok) {
+        if self.hysteresis.observe(ok) && !ok && !self.is_expected() {
             let target = self.target().map(ToString::to_string).unwrap_or_default();
-            match ok {
-                true => tracing::info!("nginx at {target} {outcome}"),
-                false if self.is_expected() => tracing::warn!("nginx at {target}: {outcome}"),
-                false => tracing::info!("no nginx at {target}"),
-            }
+            tracing::info!("no nginx at {target}");
         }
         let now = Instant::now();
         if !ok && now.duration_since(self.found_at) > FIND_AGAIN {
@@ -209,48 +220,131 @@ impl Sampler {
         self.seen || matches!(self.lookup, Lookup::Found { expected: true, .. })
     }
 
-    fn publish(&self, publish: &watch::Sender<Report>) {
+    fn publish(&mut self, publish: &watch::Sender<Report>) {
         let now = Instant::now();
-        let report = self.report(now);
+        let checks = self.checks(now);
         let sampled_at = match &self.last {
             Some((_, at)) if self.target().is_some() => *at,
             _ => now,
         };
+        let fresh_until = sampled_at + self.inputs.settings.stale.0;
+        // The board counts fault, freshness and drain in by itself, at the moment of each probe.
+        let pass =
+            checks.iter().all(|(check, cause)| !fails(check) || matches!(cause, Cause::Fault | Cause::Drain));
         self.board.publish(Published {
-            pass: report.pass,
-            fresh_until: sampled_at + self.inputs.settings.stale.0,
+            pass,
+            fresh_until,
             fault: self.injected.shown(clock::since_boot()),
             answers: self.answers.clone(),
         });
-        publish.send_replace(report);
+        self.remember(&checks, now);
+        self.fresh_until = Some(fresh_until);
+        publish.send_replace(self.report(now, checks));
     }
 
-    fn report(&self, now: Instant) -> Report {
-        let host = *self.host.borrow();
-        let mut checks = vec![self.nginx_check(now)];
+    /// Writes the verdict down where it changed.
+    fn remember(&mut self, checks: &[(Check, Cause)], now: Instant) {
+        // An nginx that hasn't been asked yet is no verdict.
+        if self.target().is_some() && self.last.is_none() && !self.board.is_draining() {
+            return;
+        }
+        let late =
+            self.fresh_until.and_then(|until| now.checked_duration_since(until)).filter(|l| !l.is_zero());
+        if let Some(late) = late {
+            let ms = late.as_millis();
+            let reason =
+                Reason { cause: Cause::Stale, detail: format!("no check was made in time, for {ms} ms") };
+            self.note(false, &reason, late);
+        }
+        let reason = match checks.iter().find(|(check, _)| fails(check)) {
+            Some((check, cause)) => {
+                let name = if *cause == Cause::Check { format!("{} ", check.name) } else { String::new() };
+                Reason { cause: *cause, detail: format!("{name}{}", check.detail) }
+            }
+            None => {
+                let nginx = checks.first().map(|(check, _)| format!("{} {}", check.name, check.detail));
+                Reason { cause: Cause::Check, detail: nginx.unwrap_or_default() }
+            }
+        };
+        self.note(!checks.iter().any(|(check, _)| fails(check)), &reason, Duration::ZERO);
+    }
+
+    /// Notes what `/health` says since `ago`, and logs it where that is news.
+    fn note(&mut self, pass: bool, reason: &Reason, ago: Duration) {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::try_from(ago).unwrap_or_default();
+        let Some(change) = self.history.observe(pass, reason, clock::since_boot().saturating_sub(ago), at)
+        else {
+            return;
+        };
+        let code = change.to.code();
+        let before = change.from.zip(change.held_ms).map(|(from, ms)| {
+            format!(", after {} of {}", crate::config::spoken(Duration::from_millis(ms)), from.code())
+        });
+        let before = before.unwrap_or_default();
+        let (cause, detail) = (change.cause, &change.detail);
+        match change.to {
+            Verdict::Pass if change.from.is_some() => {
+                tracing::info!("/health says {code}{before} ({cause}): {detail}");
+            }
+            Verdict::Pass => tracing::info!("/health says {code}: {detail}"),
+            Verdict::Fail => tracing::warn!("/health says {code}{before} ({cause}): {detail}"),
+        }
+    }
+
+    /// The checks in a fixed order, each with what its failure is called.
+    fn checks(&self, now: Instant) -> Vec<(Check, Cause)> {
+        let mut checks = vec![(self.nginx_check(now), Cause::Check)];
+        let since_boot = clock::since_boot();
+        let mut fault = |status, detail| {
+            checks.push((Check { name: "fault", status, detail, at: now }, Cause::Fault));
+        };
+        if let Some(error) = self.injected.error() {
+            fault(Status::Warn, error.to_owned());
+        }
+        if let (Some((shown, until)), Some(on_record)) =
+            (self.injected.shown(since_boot), self.injected.snapshot(since_boot))
+        {
+            let left = crate::config::spoken(until.saturating_sub(since_boot));
+            match shown {
+                Shown::Unhealthy => {
+                    fault(Status::Fail, format!("unhealthy, by {}, for another {left}", on_record.by));
+                }
+                Shown::Slow(delay) => fault(
+                    Status::Warn,
+                    format!("slow by {} ms, by {}, for another {left}", delay.as_millis(), on_record.by),
+                ),
+            }
+        }
         if let Some(why) = self.identity.leaving(&self.inputs.drain_on) {
-            checks.push(Check { name: "leaving", status: Status::Fail, detail: why, at: now });
+            checks
+                .push((Check { name: "leaving", status: Status::Fail, detail: why, at: now }, Cause::Notice));
+        }
+        if self.board.is_draining() {
+            let detail = "the agent is ending".to_owned();
+            checks.push((Check { name: "draining", status: Status::Fail, detail, at: now }, Cause::Drain));
         }
         let settings = &self.inputs.settings;
-        checks.extend(host.iter().flat_map(|sample| {
-            [
-                pressure("disk", sample.at, sample.disk_used_pct, settings.disk_warn_pct),
-                pressure("memory", sample.at, sample.memory_used_pct, settings.memory_warn_pct),
-            ]
-        }));
-        if let Some(error) = self.injected.error() {
-            checks.push(Check { name: "fault", status: Status::Warn, detail: error.to_owned(), at: now });
+        if let Some(sample) = *self.host.borrow() {
+            let disk = pressure("disk", sample.at, sample.disk_used_pct, settings.disk_warn_pct);
+            let memory = pressure("memory", sample.at, sample.memory_used_pct, settings.memory_warn_pct);
+            checks.extend([(disk, Cause::Check), (memory, Cause::Check)]);
         }
+        checks
+    }
+
+    fn report(&self, now: Instant, checks: Vec<(Check, Cause)>) -> Report {
         let asked = self.target().is_some() && self.last.is_some();
         Report {
             at: now,
-            pass: checks.iter().all(|check| check.status != Status::Fail),
+            pass: !checks.iter().any(|(check, _)| fails(check)),
+            history: self.history.changes(),
+            turned: self.history.turned(),
             nginx_target: self.target().map(ToString::to_string),
             nginx_up: asked.then(|| self.hysteresis.state() == State::Up),
-            checks,
-            identity: self.inputs.identity.borrow().clone(),
+            checks: checks.into_iter().map(|(check, _)| check).collect(),
+            identity: self.identity.clone(),
             fault: self.injected.snapshot(clock::since_boot()),
-            host,
+            host: *self.host.borrow(),
         }
     }
 
@@ -276,6 +370,10 @@ impl Sampler {
             _ => check(Status::Absent, format!("no nginx on this machine: {detail}"), *at),
         }
     }
+}
+
+fn fails(check: &Check) -> bool {
+    check.status == Status::Fail
 }
 
 fn pressure(name: &'static str, at: Instant, used_pct: Option<f64>, warn_pct: f64) -> Check {

@@ -34,7 +34,8 @@ impl Admin {
 
 async fn status(State(sources): State<Arc<Sources>>) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (headers, format!("{}\n", sources.status())).into_response()
+    let text = serde_json::to_string(&sources.status()).unwrap_or_default();
+    (headers, format!("{text}\n")).into_response()
 }
 
 async fn events(State(sources): State<Arc<Sources>>) -> Response {

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use super::counters::Counters;
+use super::wrong::Kind;
 
 /// From the first byte of a request, or from the connection, to the end of its headers; also how long an answer may
 /// wait for a client that doesn't read. With the second that a silent connection waits in the kernel (see
@@ -32,6 +34,8 @@ const FIRST_READ: usize = 1024;
 /// What the client is expected to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Nothing yet: we have not looked at what it sent.
+    New,
     /// Send the rest of a request.
     Head,
     /// Wait: it is our turn.
@@ -46,6 +50,10 @@ pub(super) struct Life {
     pub phase: Cell<Phase>,
     /// Requests so far.
     pub requests: Cell<u32>,
+    /// What is wrong with this client is counted already.
+    pub known_wrong: Cell<bool>,
+    /// Since when an answer has waited for a client that doesn't read, or reads little.
+    blocked: Cell<Option<Instant>>,
     deadline: Cell<Instant>,
     read_at: Cell<Instant>,
 }
@@ -53,11 +61,24 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(now: Instant) -> Rc<Self> {
         Rc::new(Self {
-            phase: Cell::new(Phase::Head),
+            phase: Cell::new(Phase::New),
             requests: Cell::new(0),
+            known_wrong: Cell::new(false),
+            blocked: Cell::new(None),
             deadline: Cell::new(now + HEAD_LIMIT),
             read_at: Cell::new(now),
         })
+    }
+
+    /// How little right it has to stay where there is no room, and since when: one that doesn't read its answer comes
+    /// first, then one that owes us a request, then one that is idle. `None` for one that waits for us.
+    fn owes(&self) -> Option<(u8, Instant)> {
+        match (self.blocked.get(), self.phase.get()) {
+            (Some(since), _) => Some((0, since)),
+            (None, Phase::Head) => Some((1, self.read_at.get())),
+            (None, Phase::Idle) => Some((2, self.read_at.get())),
+            (None, Phase::New | Phase::Serving) => None,
+        }
     }
 
     /// When the last bytes came.
@@ -134,14 +155,20 @@ pub(super) struct Guarded {
     stream: Stream,
     life: Rc<Life>,
     counters: Arc<Counters>,
+    peer: IpAddr,
     /// Made when the client first lets us wait; most probes never do.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
     /// Guards a socket that doesn't block.
-    pub(super) fn new(stream: std::net::TcpStream, life: Rc<Life>, counters: Arc<Counters>) -> Self {
-        Self { stream: Stream::Bare(stream), life, counters, timer: None }
+    pub(super) fn new(
+        stream: std::net::TcpStream,
+        life: Rc<Life>,
+        counters: Arc<Counters>,
+        peer: IpAddr,
+    ) -> Self {
+        Self { stream: Stream::Bare(stream), life, counters, peer, timer: None }
     }
 
     /// Waits for the deadline; fails once it has passed. A deadline that moved on costs nothing until the timer ends
@@ -161,7 +188,16 @@ impl Guarded {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
+    /// Counts clients that speak another protocol.
+    fn first_bytes(&self, bytes: &[u8]) {
+        if let Some(kind) = Kind::of_first_bytes(bytes) {
+            self.life.known_wrong.set(true);
+            self.counters.wrong.count(kind, self.peer, || None);
+        }
+    }
+
     fn written(&self) {
+        self.life.blocked.set(None);
         let now = Instant::now();
         if self.life.phase.get() == Phase::Idle {
             // A stream of events: who still takes them is there.
@@ -185,6 +221,9 @@ impl AsyncRead for Guarded {
         match self.stream.poll_read(cx, buf) {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
                 let life = &self.life;
+                if life.phase.get() == Phase::New {
+                    self.first_bytes(buf.filled().get(before..).unwrap_or_default());
+                }
                 if life.phase.get() != Phase::Serving {
                     let now = Instant::now();
                     life.read_at.set(now);
@@ -194,7 +233,12 @@ impl AsyncRead for Guarded {
                 }
                 Poll::Ready(Ok(()))
             }
-            Poll::Pending if self.life.phase.get() != Phase::Serving => self.poll_deadline(cx).map(Err),
+            Poll::Pending if self.life.phase.get() != Phase::Serving => {
+                if self.life.phase.get() == Phase::New {
+                    self.life.phase.set(Phase::Head);
+                }
+                self.poll_deadline(cx).map(Err)
+            }
             other => other,
         }
     }
@@ -217,6 +261,9 @@ impl AsyncWrite for Guarded {
             }
             // The client doesn't read what it asked for; the deadline of its request goes on.
             Poll::Pending => {
+                if self.life.blocked.get().is_none() {
+                    self.life.blocked.set(Some(Instant::now()));
+                }
                 self.life.deadline.set(self.life.read_at.get() + HEAD_LIMIT);
                 self.poll_deadline(cx).map(Err)
             }
@@ -263,16 +310,20 @@ impl Register {
         self.open.borrow_mut().remove(&id);
     }
 
-    /// Closes the connection that has the least right to stay: the oldest that hasn't sent its request, else the
-    /// oldest that is idle. One that is being served is never closed. A probe is the newest: it stays.
+    /// Closes the connection that has the least right to stay, see [`Life::owes`]. One that waits for us is never
+    /// closed, nor is one whose first bytes we have not looked for: a probe that just came stays.
     pub(super) fn evict(&self) -> bool {
         let victim = {
             let open = self.open.borrow();
-            let oldest =
-                |phase| open.iter().find(|(_, (life, _))| life.phase.get() == phase).map(|(id, _)| *id);
-            oldest(Phase::Head).or_else(|| oldest(Phase::Idle))
+            let owing = open.iter().filter_map(|(id, (life, _))| Some((life.owes()?, *id)));
+            owing.min().map(|(_, id)| id)
         };
         victim.and_then(|id| self.open.borrow_mut().remove(&id)).map(|(_, task)| task.abort()).is_some()
+    }
+
+    /// Whether any connection could make room.
+    pub(super) fn has_debtor(&self) -> bool {
+        self.open.borrow().values().any(|(life, _)| life.owes().is_some())
     }
 
     /// Closes all that are idle.
@@ -284,5 +335,46 @@ impl Register {
             }
             !idle
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entered(register: &Register, phase: Phase, blocked: Option<Instant>, at: Instant) -> u64 {
+        let life = Life::new(at);
+        life.phase.set(phase);
+        life.blocked.set(blocked);
+        let id = register.draw();
+        let task = tokio::task::spawn_local(std::future::pending::<()>());
+        register.enter(id, life, task.abort_handle());
+        id
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn who_owes_progress_makes_room_and_who_just_came_never_does() {
+        let register = Register::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let new = entered(&register, Phase::New, None, at(0));
+        let serving = entered(&register, Phase::Serving, None, at(1));
+        let idle = entered(&register, Phase::Idle, None, at(2));
+        let late_head = entered(&register, Phase::Head, None, at(4));
+        let head = entered(&register, Phase::Head, None, at(3));
+        let blocked = entered(&register, Phase::Serving, Some(at(9)), at(5));
+        let mut order = Vec::new();
+        while register.evict() {
+            let open: Vec<u64> = register.open.borrow().keys().copied().collect();
+            order.extend(
+                [blocked, head, late_head, idle]
+                    .iter()
+                    .filter(|id| !open.contains(id) && !order.contains(*id))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(order, [blocked, head, late_head, idle]);
+        assert_eq!(register.open.borrow().keys().copied().collect::<Vec<_>>(), [new, serving]);
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::wrong::WrongClients;
+
 /// The statuses that the listener answers, each with a counter of its own; the last one is for any other.
-const CODES: [u16; 6] = [200, 204, 404, 405, 503, 0];
+const CODES: [u16; 7] = [200, 204, 400, 404, 405, 503, 0];
 /// The upper bounds of the latency histogram, in microseconds.
 pub(super) const BOUNDS_US: [u64; 10] = [50, 100, 250, 500, 1000, 2500, 5000, 25_000, 100_000, 1_000_000];
 
@@ -20,8 +22,12 @@ pub(super) struct Counters {
     pub open: AtomicU64,
     /// Connections closed to make room for newer ones.
     pub evicted: AtomicU64,
+    /// Connections closed at once, as every other was being served.
+    pub refused: AtomicU64,
     /// Connections cut off because the client was too slow.
     pub timed_out: AtomicU64,
+    /// What wrong clients sent.
+    pub wrong: WrongClients,
     /// Times that a flood began.
     pub floods: AtomicU64,
     /// Whether the serving thread has real-time priority right now.

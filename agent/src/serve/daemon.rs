@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::Settings;
 use super::admin::Admin;
@@ -21,12 +21,15 @@ use super::history::History;
 use super::public::Public;
 use super::status::Sources;
 use crate::health::{self, Board, Nonce};
-use crate::sys::limit::raise_descriptors;
+use crate::sys::limit::{descriptors, raise_descriptors, room_for};
 use crate::sys::memory;
 use crate::{identity, nginx, probes, stress};
 
 /// Connections to the admin listener at once.
 const ADMIN_CONNECTIONS: usize = 16;
+
+/// Descriptors besides those of the public listener's connections.
+const OURS: usize = 48;
 
 /// After so long the start is over: the log is found, the metadata service has answered or doesn't.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -89,19 +92,34 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServeError {
 ///
 /// # Errors
 /// When an address can't be had or the system is out of threads.
-pub fn run(inputs: Inputs) -> Result<i32, ServeError> {
+pub fn run(mut inputs: Inputs) -> Result<i32, ServeError> {
     let bind = |key, addr| front::bind(addr).map_err(|source| ServeError::Bind { key, addr, source });
     let public = bind("serve.listen", inputs.serve.listen)?;
     let admin = bind("serve.admin", inputs.serve.admin)?;
     // Each connection has one, and something is left for the checks.
-    raise_descriptors(inputs.serve.max_connections as u64 + 64);
+    let wanted = inputs.serve.max_connections as u64 + OURS as u64;
+    raise_descriptors(wanted);
+    room_for(OURS).map_err(system("have the descriptors that it takes (`ulimit -n`)"))?;
+    let allowed = descriptors();
+    if allowed < wanted {
+        let most = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(OURS).max(1);
+        tracing::warn!(
+            "{allowed} open files are allowed (ulimit -n): {most} connections at once, not serve.max_connections = {}",
+            inputs.serve.max_connections
+        );
+        inputs.serve.max_connections = most;
+    }
     runtime().map_err(system("start the runtime"))?.block_on(daemon(inputs, public, admin))
 }
 
 async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Result<i32, ServeError> {
     let started = Instant::now();
     let catch = |kind| signal(kind).map_err(system("catch signals"));
-    let signals = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    let signals = Signals {
+        terminate: catch(SignalKind::terminate())?,
+        interrupt: catch(SignalKind::interrupt())?,
+        hangup: catch(SignalKind::hangup())?,
+    };
     let nonce = Nonce::draw();
     stress::manners::sweep();
     let watcher = probes::watcher::start(inputs.probes, inputs.nginx.conf.clone(), &inputs.state)
@@ -120,7 +138,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let (stop, stopped) = watch::channel(false);
     let listen = public.local_addr().map_err(system("ask for the own address"))?;
     let front = Front {
-        service: Public::new(board.clone(), nonce, watcher.direct()),
+        service: Public::new(board.clone(), nonce, watcher.direct(), counters.clone()),
         max_connections: inputs.serve.max_connections,
         counters: counters.clone(),
         realtime: inputs.serve.realtime,
@@ -130,6 +148,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let (keep, hour) = watch::channel(History::default());
     let sources = Sources {
         started,
+        started_at: jiff::Timestamp::now(),
         listen,
         board: board.clone(),
         report: report.clone(),
@@ -165,29 +184,31 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     settled.abort();
     history.abort();
     stop.send_replace(true);
-    let _ = tokio::task::spawn_blocking(move || serving.join()).await;
+    let _ = serving.await;
     let _ = admin.await;
     Ok(ended_by)
 }
 
-/// The thread that answers probes, and does nothing else.
+/// The thread that answers probes, and does nothing else; what is returned ends with it.
 fn spawn_serving(
     listener: TcpListener,
     front: Front<Public>,
     stop: watch::Receiver<bool>,
-) -> io::Result<thread::JoinHandle<()>> {
+) -> io::Result<oneshot::Receiver<()>> {
     let (tell, told) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name("serve".into()).spawn(move || match runtime() {
+    let (alive, ended) = oneshot::channel::<()>();
+    thread::Builder::new().name("serve".into()).spawn(move || match runtime() {
         Ok(runtime) => {
             let _ = tell.send(Ok(()));
             if let Err(e) = runtime.block_on(front::serve(listener, front, stop)) {
                 tracing::error!("cannot serve: {e}");
             }
+            drop(alive);
         }
         Err(e) => drop(tell.send(Err(e))),
     })?;
     told.recv().map_err(io::Error::other)??;
-    Ok(thread)
+    Ok(ended)
 }
 
 /// A runtime that stays on the thread that made it: its tasks share without locks.
@@ -195,10 +216,17 @@ fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
+/// What ends the daemon, and what is only caught.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
 /// Feeds the watchdog while the samples are fresh, until a signal. SIGTERM drains first: 503 at once, and serving
 /// goes on for `drain` or until another signal.
-async fn until_signal(signals: (Signal, Signal), board: &Board, drain: Duration) -> i32 {
-    let (mut terminate, mut interrupt) = signals;
+async fn until_signal(signals: Signals, board: &Board, drain: Duration) -> i32 {
+    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     let watchdog = sd_notify::watchdog_enabled();
     let mut feed = watchdog.map(|limit| tokio::time::interval(limit / 2));
     loop {
@@ -213,6 +241,7 @@ async fn until_signal(signals: (Signal, Signal), board: &Board, drain: Duration)
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             },
             _ = terminate.recv() => break,
+            _ = hangup.recv() => tracing::info!("SIGHUP changes nothing: settings are read at the start; restart the agent"),
             _ = interrupt.recv() => {
                 board.drain();
                 return libc::SIGINT;

@@ -1,5 +1,6 @@
 //! When real-time priority would turn against the machine: past a bounded share of a CPU the serving thread gives it
-//! up until the flood is over. Pure: the caller tells the time and the thread's CPU clock.
+//! up until the flood is over. It is over when what is *offered* is little: clients that still wait for us count as
+//! much as those that we served. Pure: the caller tells the time and the thread's CPU clock.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,9 @@ const FLOOD: f64 = 0.25;
 /// The share under which it is over…
 const CALM: f64 = 0.10;
 /// …once it has stayed there for so long.
-const CALM_FOR: Duration = Duration::from_secs(2);
+const CALM_FOR: Duration = Duration::from_secs(5);
+/// The share that a flood gets at most. The rest waits in the kernel.
+const BUDGET: f64 = 0.6;
 
 /// Whether there is a flood.
 #[derive(Debug)]
@@ -18,12 +21,14 @@ pub(super) struct Flood {
     window: (Instant, Duration),
     since: Option<Instant>,
     calm_since: Option<Instant>,
+    /// Clients had to wait in this window.
+    held_back: bool,
 }
 
 impl Flood {
     /// Starts measuring at `now`, when the thread has used `cpu`.
     pub(super) fn new(now: Instant, cpu: Duration) -> Self {
-        Self { window: (now, cpu), since: None, calm_since: None }
+        Self { window: (now, cpu), since: None, calm_since: None, held_back: false }
     }
 
     /// Whether a window is over, so that [`Flood::measure`] has something to say.
@@ -36,11 +41,22 @@ impl Flood {
         self.since.is_some()
     }
 
+    /// How long to take no connection, where the flood has had its share of this window; the clients that wait then
+    /// are part of the flood.
+    pub(super) fn pause(&mut self, now: Instant, cpu: Duration) -> Option<Duration> {
+        let spent = cpu.saturating_sub(self.window.1);
+        let over = self.is_on() && spent > WINDOW.mul_f64(BUDGET);
+        self.held_back |= over;
+        let left = WINDOW.saturating_sub(now.duration_since(self.window.0));
+        (over && !left.is_zero()).then_some(left)
+    }
+
     /// Ends the window and says whether a flood began (`true`) or ended (`false`) with it.
     pub(super) fn measure(&mut self, now: Instant, cpu: Duration) -> Option<bool> {
         let (start, before) = std::mem::replace(&mut self.window, (now, cpu));
         let share =
             cpu.saturating_sub(before).as_secs_f64() / now.duration_since(start).as_secs_f64().max(1e-9);
+        let held_back = std::mem::take(&mut self.held_back);
         match self.since {
             None if share > FLOOD => {
                 self.since = Some(now);
@@ -48,7 +64,7 @@ impl Flood {
                 Some(true)
             }
             None => None,
-            Some(_) if share > CALM => {
+            Some(_) if share > CALM || held_back => {
                 self.calm_since = None;
                 None
             }
@@ -90,10 +106,10 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_begins_with_the_first_window_and_ends_after_two_calm_seconds() {
+    fn a_flood_begins_with_the_first_window_and_ends_after_calm_seconds() {
         let mut shares = vec![0.9, 0.9];
-        shares.extend([0.05; 25]);
-        assert_eq!(changes(&shares), [(0, true), (21, false)]);
+        shares.extend([0.05; 60]);
+        assert_eq!(changes(&shares), [(0, true), (51, false)]);
     }
 
     #[test]
@@ -104,6 +120,21 @@ mod tests {
             shares.push(0.2);
         }
         assert_eq!(changes(&shares), [(0, true)]);
+    }
+
+    #[test]
+    fn what_has_to_wait_is_part_of_the_flood() {
+        let start = Instant::now();
+        let mut flood = Flood::new(start, Duration::ZERO);
+        assert_eq!(flood.pause(start, WINDOW), None, "without a flood nobody waits");
+        assert_eq!(flood.measure(start + WINDOW, WINDOW), Some(true));
+        let mut now = start + WINDOW;
+        for _ in 0..100 {
+            // The whole window's CPU time was used in an instant, and then clients waited.
+            assert!(flood.pause(now, WINDOW + WINDOW.mul_f64(0.7)).is_some());
+            now += WINDOW;
+            assert_eq!(flood.measure(now, WINDOW), None);
+        }
     }
 
     #[test]

@@ -22,21 +22,22 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Guarded, Life, Phase, Register};
 use super::counters::Counters;
 use super::flood::{Flood, WINDOW};
+use super::wrong::Kind;
 use crate::sys::sched::{self, Policy};
 use crate::sys::socket::{defer_accept, wait_for};
 
 /// A silent connection waits in the kernel for about this long, and one whose request is already there costs one
 /// wake-up less (TCP_DEFER_ACCEPT, tcp(7)).
 pub(super) const DEFER: Duration = Duration::from_secs(1);
-/// Connections that wait for the accept loop.
-const BACKLOG: u32 = 1024;
+/// Connections that wait for the accept loop (the kernel's limit, somaxconn, is 4096 by default).
+const BACKLOG: u32 = 4096;
 /// After so many requests a connection is closed, so that no client holds on for ever.
 const MAX_REQUESTS: u32 = 1000;
 /// Headers of a request; hyper takes no less room than 8 KiB for them.
 const MAX_HEADERS: usize = 64;
 const MAX_HEAD_BYTES: usize = 8 << 10;
-/// New connections in a tenth of a second while there is a flood.
-const FLOOD_PORTION: u32 = 200;
+/// That connections can't be taken is told so often at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// How long the last answers may take once no new connection is taken.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
@@ -103,35 +104,37 @@ pub(super) async fn serve<S: Answering>(
     }
     let stopped = stop.wait_for(|stop| *stop);
     tokio::pin!(stopped);
-    let mut portion = FLOOD_PORTION;
+    let mut complained: Option<Instant> = None;
     loop {
-        // In a flood connections are taken in portions, and its end is looked for though none comes.
-        if shared.flood.borrow().is_on() && portion == 0 {
-            sleep(WINDOW).await;
-            portion = FLOOD_PORTION;
+        // A flood gets a share of the CPU, and its end is looked for though no connection comes.
+        let pause = shared.pause();
+        if let Some(left) = pause {
+            sleep(left).await;
             shared.measure(Instant::now());
         }
+        shared.make_room().await;
         tokio::select! {
             biased;
             accepted = accept(&listener) => match accepted {
                 Ok((stream, peer)) => {
-                    portion = portion.saturating_sub(1);
                     shared.measure(Instant::now());
                     shared.clone().take(stream, peer);
                 }
                 // Out of descriptors: make room, and let the tasks run that close them.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
-                    tracing::warn!("cannot take a connection: {e}");
-                    shared.register.evict();
+                    if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
+                        complained = Some(Instant::now());
+                        tracing::warn!("cannot take a connection: {e}");
+                    }
+                    if shared.register.evict() {
+                        shared.front.counters.evicted.fetch_add(1, Relaxed);
+                    }
                     sleep(Duration::from_millis(10)).await;
                 }
                 // The client was gone before we came.
                 Err(_) => {}
             },
-            () = shared.flood_window() => {
-                portion = FLOOD_PORTION;
-                shared.measure(Instant::now());
-            }
+            () = shared.flood_window() => shared.measure(Instant::now()),
             _ = &mut stopped => break,
         }
     }
@@ -168,11 +171,28 @@ async fn accept(listener: &AsyncFd<TcpListener>) -> std::io::Result<(TcpStream, 
 }
 
 impl<S: Answering> Shared<S> {
+    /// Where all places are taken by connections that we have not looked at yet, lets their tasks look first.
+    async fn make_room(&self) {
+        let full = || self.register.len() >= self.front.max_connections && !self.register.has_debtor();
+        for _ in 0..2 {
+            if !full() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        let mut flood = self.flood.borrow_mut();
+        if flood.is_on() { flood.pause(Instant::now(), thread_cpu()) } else { None }
+    }
+
     fn take(self: Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let counters = &self.front.counters;
         counters.accepted.fetch_add(1, Relaxed);
         if self.register.len() >= self.front.max_connections {
             if !self.register.evict() {
+                counters.refused.fetch_add(1, Relaxed);
                 return; // every one is being served: the newest has to try again
             }
             counters.evicted.fetch_add(1, Relaxed);
@@ -187,7 +207,7 @@ impl<S: Answering> Shared<S> {
     async fn connection(self: Rc<Self>, stream: TcpStream, peer: IpAddr, id: u64, life: Rc<Life>) {
         let _place = Place { shared: &self, id };
         self.front.counters.open.fetch_add(1, Relaxed);
-        let guarded = Guarded::new(stream, life.clone(), self.front.counters.clone());
+        let guarded = Guarded::new(stream, life.clone(), self.front.counters.clone(), peer);
         let service = service_fn(|request| {
             life.phase.set(Phase::Serving);
             life.requests.set(life.requests.get() + 1);
@@ -204,7 +224,12 @@ impl<S: Answering> Shared<S> {
             }
         });
         // An error is the client's: it left, was too slow, or sent no HTTP (and was told so).
-        let _ = self.http.serve_connection(TokioIo::new(guarded), service).await;
+        let result = self.http.serve_connection(TokioIo::new(guarded), service).await;
+        if !life.known_wrong.get()
+            && let Some(kind) = what_was_wrong(result.err().as_ref(), &life)
+        {
+            self.front.counters.wrong.count(kind, peer, || None);
+        }
     }
 
     /// Whether a connection ends with the answer that it gets now.
@@ -247,6 +272,16 @@ impl<S: Answering> Shared<S> {
             }
             Err(e) => tracing::error!("cannot give up real-time priority: {e}"),
         }
+    }
+}
+
+/// What a connection's end says of its client.
+fn what_was_wrong(error: Option<&hyper::Error>, life: &Life) -> Option<Kind> {
+    match error {
+        Some(e) if e.is_parse_too_large() => Some(Kind::Size),
+        Some(e) if e.is_parse() => Some(Kind::Garbage),
+        _ if life.requests.get() == 0 => Some(Kind::NoRequest),
+        _ => None,
     }
 }
 

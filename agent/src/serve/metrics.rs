@@ -4,11 +4,14 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use clap::ValueEnum;
+
 use super::counters::BOUNDS_US;
 use super::status::Sources;
+use crate::fault::record::Mode;
 use crate::health::Status;
 use crate::stress::record;
-use crate::sys::clock;
+use crate::sys::{clock, log};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -29,6 +32,12 @@ impl Text {
         let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
+    /// What is told by labels alone.
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) {
+        self.family(name, "gauge", help);
+        self.sample(name, labels, 1);
+    }
+
     fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.family(name, kind, help);
         self.sample(name, &[], value);
@@ -41,9 +50,28 @@ pub(super) fn text(sources: &Sources) -> String {
     let now = Instant::now();
     let report = sources.report.borrow().clone();
 
-    out.family("build_info", "gauge", "Version of the agent.");
-    out.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.info("build_info", "Version of the agent.", &[("version", env!("CARGO_PKG_VERSION"))]);
+    let who = &report.identity;
+    let labels =
+        [("instance", who.instance.as_str()), ("zone", who.zone.as_str()), ("type", who.kind.as_str())];
+    out.info("instance_info", "Who this instance is.", &labels);
+    let help = "When the agent started, in seconds since 1970.";
+    let started = sources.started_at.as_millisecond() as f64 / 1e3;
+    // Without our prefix, as every exporter has it.
+    let _ = writeln!(
+        out.0,
+        "# HELP process_start_time_seconds {help}\n# TYPE process_start_time_seconds gauge\n\
+         process_start_time_seconds {started}"
+    );
     out.single("healthy", "gauge", "Whether /health says 200.", u8::from(sources.is_healthy()));
+    out.family("verdict", "gauge", "What /health says: 1 for the state that it is in.");
+    for (state, pass) in [("pass", true), ("fail", false)] {
+        out.sample("verdict", &[("state", state)], u8::from(sources.is_healthy() == pass));
+    }
+    out.family("verdict_changes_total", "counter", "How often /health began to say so.");
+    for (state, count) in [("pass", report.turned.0), ("fail", report.turned.1)] {
+        out.sample("verdict_changes_total", &[("to", state)], count);
+    }
     out.single(
         "fresh",
         "gauge",
@@ -51,14 +79,14 @@ pub(super) fn text(sources: &Sources) -> String {
         u8::from(sources.board.is_fresh(now)),
     );
     out.single("draining", "gauge", "Whether the agent is ending.", u8::from(sources.board.is_draining()));
-    out.family("check_failing", "gauge", "1 where the check makes the target unhealthy, 0.5 where it warns.");
-    for check in &report.checks {
-        let value = match check.status {
-            Status::Fail => 1.0,
-            Status::Warn => 0.5,
-            Status::Pass | Status::Absent | Status::Unknown => 0.0,
-        };
-        out.sample("check_failing", &[("check", check.name)], value);
+    for (name, status, help) in [
+        ("check_failing", Status::Fail, "Whether the check makes the target unhealthy."),
+        ("check_warning", Status::Warn, "Whether the check wants a look."),
+    ] {
+        out.family(name, "gauge", help);
+        for check in &report.checks {
+            out.sample(name, &[("check", check.name)], u8::from(check.status == status));
+        }
     }
     out.family("check_age_seconds", "gauge", "Time since the check was made.");
     for check in &report.checks {
@@ -68,15 +96,23 @@ pub(super) fn text(sources: &Sources) -> String {
     if let Some(up) = report.nginx_up {
         out.single("nginx_up", "gauge", "Whether nginx answers.", u8::from(up));
     }
-    out.family("fault_active", "gauge", "Whether a simulated failure is on.");
-    match report.fault {
-        Some(fault) => {
-            out.sample("fault_active", &[("mode", fault.mode.name())], 1);
-            let help = "Whether the fault is past its deadline and waits for recovery.";
-            out.single("fault_overdue", "gauge", help, u8::from(fault.overdue));
-        }
-        None => out.sample("fault_active", &[("mode", "none")], 0),
+    let fault = report.fault.as_ref();
+    out.family("fault", "gauge", "The simulated failure on record: 1 for its mode.");
+    for mode in Mode::value_variants() {
+        out.sample(
+            "fault",
+            &[("mode", mode.name())],
+            u8::from(fault.is_some_and(|fault| fault.mode == *mode)),
+        );
     }
+    out.single(
+        "fault_active",
+        "gauge",
+        "Whether a simulated failure is on record.",
+        u8::from(fault.is_some()),
+    );
+    let help = "Whether the fault is past its deadline and waits for recovery.";
+    out.single("fault_overdue", "gauge", help, u8::from(fault.is_some_and(|fault| fault.overdue)));
     let stress = record::read(&sources.run);
     out.single("stress_active", "gauge", "Runs of agent stress on this host.", stress.len());
     let left = stress.iter().filter_map(|running| running.remaining(clock::since_boot())).max();
@@ -151,10 +187,21 @@ fn listener(out: &mut Text, sources: &Sources) {
             "Connections of clients that were too slow.",
             &counters.timed_out,
         ),
+        ("connections_refused_total", "counter", "Connections that found no place.", &counters.refused),
         ("floods_total", "counter", "Floods at the public listener.", &counters.floods),
     ] {
         out.single(name, kind, help, counter.load(Relaxed));
     }
+    out.family(
+        "wrong_clients_total",
+        "counter",
+        "What clients sent to the public listener that gets no 200.",
+    );
+    for (kind, count) in counters.wrong.counts() {
+        out.sample("wrong_clients_total", &[("kind", kind.name())], count);
+    }
+    let help = "Lines of the log that found no reader in time.";
+    out.single("log_lines_dropped_total", "counter", help, log::dropped());
     let realtime = u8::from(counters.realtime.load(Relaxed));
     out.single("realtime", "gauge", "Whether the serving thread has real-time priority.", realtime);
 }

@@ -13,7 +13,8 @@ mod front;
 pub mod history;
 mod metrics;
 mod public;
-mod status;
+pub mod status;
+pub mod wrong;
 
 pub use daemon::{Inputs, ServeError, run};
 

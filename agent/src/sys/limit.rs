@@ -11,6 +11,20 @@ pub fn raise_descriptors(wanted: u64) {
     }
 }
 
+/// How many descriptors this process may have open.
+pub fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Whether so many more descriptors can be had now. Libraries that need one and get none may end the process.
+///
+/// # Errors
+/// What the system said to one of them.
+pub fn room_for(descriptors: usize) -> std::io::Result<()> {
+    let null = |_| std::fs::File::open("/dev/null");
+    (0..descriptors).map(null).collect::<std::io::Result<Vec<_>>>().map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! The kernel's side of things: clocks, `/proc`, files that can be trusted, scheduling. Knows nothing of any other
 //! room. The only place where `unsafe` is allowed, one small file a system call, each with its reason.
 
+pub mod alloc;
 pub mod cgroup;
 pub mod clock;
 pub mod cpu;
@@ -9,6 +10,7 @@ pub mod file;
 pub mod held;
 pub mod limit;
 pub mod listening;
+pub mod log;
 pub mod memory;
 pub mod pidfd;
 pub mod proc;
