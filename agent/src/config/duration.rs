@@ -36,6 +36,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn spoken(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {
+        0 if (1..100).contains(&duration.subsec_millis()) => format!("{} ms", duration.subsec_millis()),
         0..10 if duration.subsec_millis() != 0 => format!("{:.1} s", duration.as_secs_f64()),
         0..120 => format!("{secs} s"),
         120..7200 => format!("{} min", secs / 60),
@@ -125,6 +126,7 @@ mod tests {
     fn a_duration_is_said_in_one_unit() {
         for (ms, text) in [
             (0, "0 s"),
+            (32, "32 ms"),
             (300, "0.3 s"),
             (5000, "5 s"),
             (75_400, "75 s"),

@@ -20,6 +20,7 @@ use super::front::{self, Front};
 use super::history::History;
 use super::public::Public;
 use super::status::Sources;
+use crate::config::spoken;
 use crate::health::{self, Board, Nonce};
 use crate::sys::limit::{descriptors, raise_descriptors, room_for};
 use crate::sys::memory;
@@ -250,7 +251,7 @@ async fn until_signal(signals: Signals, board: &Board, drain: Duration) -> i32 {
     }
     board.drain();
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    tracing::info!("SIGTERM: /health says 503 for {} ms, then the end", drain.as_millis());
+    tracing::info!("SIGTERM: draining for {}, then the end", spoken(drain));
     tokio::select! {
         () = tokio::time::sleep(drain) => {}
         _ = terminate.recv() => {}

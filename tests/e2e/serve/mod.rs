@@ -6,5 +6,7 @@ mod dialects;
 mod identity;
 mod life;
 mod limits;
+mod never_dead;
 mod probes;
+mod says_why;
 mod settings;
