@@ -1,6 +1,8 @@
 //! `agent probes`: the tail under frozen readers and real rotations, the verdict against truths made by hand.
 
+mod logs;
 mod poll;
+mod shapes;
 mod tail;
 mod verdict;
 

@@ -191,7 +191,7 @@ impl Logs {
 
     /// Each log with the format that its lines have, once lines were read, and what was scanned in it.
     pub fn each(&self) -> impl Iterator<Item = (&LogFile, Option<&Format>, Traffic)> {
-        let format = |source: &'_ Source| source.scanner.traffic().first_ms.is_some();
+        let format = |source: &'_ Source| source.scanner.traffic().last_ms.is_some();
         self.sources.iter().map(move |source| {
             let used = Some(source.scanner.format()).filter(|_| format(source)).flatten();
             (&source.file, used, source.scanner.traffic())

@@ -201,6 +201,8 @@ impl Scanner {
             return;
         }
         self.traffic.probes += 1;
+        self.traffic.first_ms = self.traffic.first_ms.or(Some(stamp.at_ms));
+        self.traffic.last_ms = self.traffic.last_ms.or(Some(stamp.at_ms));
         found(Found { node, stamp: sharpen(stamp, arrival), line, text });
     }
 

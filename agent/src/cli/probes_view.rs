@@ -95,13 +95,13 @@ impl View {
         follow: &Follow,
         located: &Located,
     ) {
+        judged(follow).iter().for_each(|line| out.text(line));
         if let Some(balancer) = self.balancer.take() {
             balancer.tell(out);
         }
         if out.is_json() {
             return out.event(&as_json(verdict, follow, located));
         }
-        judged(follow).iter().for_each(|line| out.text(line));
         let width = verdict.nodes.iter().map(|node| node.node.to_string().len()).max().unwrap_or(0).max(17);
         if !verdict.nodes.is_empty() {
             out.text(&format!(

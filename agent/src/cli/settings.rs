@@ -56,7 +56,9 @@ impl Settings {
         };
         let mut asked: Vec<Asked> = config::from_environment(std::env::vars_os(), &SECTIONS).collect();
         asked.extend(flags);
-        config::load(&file, &asked).or_exit(Exit::Usage)
+        let mut settings: Self = config::load(&file, &asked).or_exit(Exit::Usage)?;
+        settings.probes.metadata = Some(settings.identity.clone());
+        Ok(settings)
     }
 }
 

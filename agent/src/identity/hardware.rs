@@ -16,6 +16,14 @@ pub(super) fn instance_id(file: &Path) -> Option<String> {
     (matches!(digits.len(), 8 | 17) && is_hex).then(|| id.to_owned())
 }
 
+/// Whether this is an EC2 instance, Nitro or Xen, as far as the kernel shows it to everybody.
+pub(super) fn is_amazon() -> bool {
+    let begins = |file: &str, with: &str| {
+        std::fs::read_to_string(file).is_ok_and(|text| text.to_ascii_lowercase().starts_with(with))
+    };
+    begins("/sys/devices/virtual/dmi/id/sys_vendor", "amazon ec2") || begins("/sys/hypervisor/uuid", "ec2")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,6 +55,8 @@ pub(super) enum ImdsError {
 pub(super) enum Form {
     /// A line of printable text.
     Line,
+    /// Several such lines.
+    Lines,
     /// A JSON object, spaced in any way; told without its spaces.
     Json,
 }
@@ -154,6 +156,7 @@ async fn text(mut answer: Response, url: &str, form: Form) -> Result<String, Imd
         return notice::compact(&text).ok_or_else(garbage);
     }
     let text = text.trim();
-    let printable = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    let printable = |c: char| c.is_ascii_graphic() || c == ' ' || (c == '\n' && form == Form::Lines);
+    let printable = !text.is_empty() && text.chars().all(printable);
     printable.then(|| text.to_owned()).ok_or_else(garbage)
 }

@@ -5,10 +5,12 @@
 mod backoff;
 mod hardware;
 mod imds;
+mod network;
 mod notice;
 mod reading;
 mod refresh;
 
+pub use network::vpc_networks;
 pub use refresh::watch;
 
 use std::path::PathBuf;

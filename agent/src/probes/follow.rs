@@ -48,8 +48,9 @@ impl Follow {
             Expect::Auto => None,
         };
         let tolerance_ms = settings.tolerance.and_then(|span| i64::try_from(span.0.as_millis()).ok());
+        let networks = if located.logs.is_empty() { Vec::new() } else { settings.networks() };
         Self {
-            logs: Logs::new(located, from, &settings.nodes, checkpoints),
+            logs: Logs::new(located, from, &networks, checkpoints),
             cadence: Cadence::new(interval_ms, tolerance_ms),
             gaps: 0,
             last_gap: None,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::access_log::format::Format;
 use crate::access_log::locate::{LocateError, Located, locate};
 use crate::config::{Invalid, Span, parse_duration};
+use crate::identity;
 
 /// `[probes]`: which probes are expected, and where they are logged.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -31,7 +32,23 @@ pub struct Settings {
     /// Where the load balancer's nodes live (its subnets); any private address without it.
     #[serde(deserialize_with = "nets")]
     pub nodes: Vec<IpNet>,
+    /// Whom to ask for the VPC's networks where `nodes` isn't set.
+    #[serde(skip)]
+    pub metadata: Option<identity::Settings>,
 }
+
+/// What only the own network has: RFC 1918, RFC 6598, link-local, loopback, RFC 4193.
+const PRIVATE: [&str; 9] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "fc00::/7",
+    "fe80::/10",
+    "::1/128",
+];
 
 /// Reads a list, or (as an environment variable has it) one string with commas.
 fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
@@ -60,6 +77,16 @@ impl Settings {
     /// When none is named and none exists, or its format can't be used.
     pub fn locate(&self, conf: Option<&Path>) -> Result<Located, LocateError> {
         locate(self.log.as_deref(), self.format.as_deref(), conf)
+    }
+
+    /// Where the load balancer's nodes are: as set, else private addresses and the networks of this instance's VPC,
+    /// whatever they look like. Asks the metadata service on EC2, for at most a second and a half.
+    pub fn networks(&self) -> Vec<IpNet> {
+        if !self.nodes.is_empty() {
+            return self.nodes.clone();
+        }
+        let private = PRIVATE.iter().filter_map(|net| net.parse().ok());
+        private.chain(self.metadata.as_ref().map(identity::vpc_networks).unwrap_or_default()).collect()
     }
 
     /// # Errors
