@@ -121,6 +121,11 @@ impl Curve {
         self.points.iter().map(|p| p.share).fold(0.0, f64::max)
     }
 
+    /// Whether it is the same share all the time.
+    pub fn is_constant(&self) -> bool {
+        self.points.windows(2).all(|two| matches!(two, [a, b] if a.share == b.share))
+    }
+
     /// The share `t` seconds after the start.
     pub fn at(&self, t: f64) -> f64 {
         let (before, after) = self.around(t);

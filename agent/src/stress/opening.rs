@@ -46,11 +46,12 @@ pub fn headline(plan: &Plan, manners: &str) -> String {
 
 fn what(plan: &Plan) -> String {
     let peak = hundredths(100.0 * plan.aim.curve().peak());
+    let at = if plan.aim.curve().is_constant() { "at" } else { "at up to" };
     match plan.aim {
-        Aim::Load(_) if plan.workers == 1 => format!("1 worker at {peak} % of a CPU"),
-        Aim::Load(_) => format!("{} workers at {peak} % of a CPU each", plan.workers),
-        Aim::Target(_) if plan.workers == 1 => format!("1 worker holding the host at {peak} % busy"),
-        Aim::Target(_) => format!("{} workers holding the host at {peak} % busy", plan.workers),
+        Aim::Load(_) if plan.workers == 1 => format!("1 worker {at} {peak} % of a CPU"),
+        Aim::Load(_) => format!("{} workers {at} {peak} % of a CPU each", plan.workers),
+        Aim::Target(_) if plan.workers == 1 => format!("1 worker holding the host {at} {peak} % busy"),
+        Aim::Target(_) => format!("{} workers holding the host {at} {peak} % busy", plan.workers),
     }
 }
 

@@ -7,6 +7,10 @@ use super::run::Outcome;
 /// How far a mean may be from what was asked for, in percentage points.
 pub const TOLERANCE: f64 = 2.0;
 
+/// What the counters of idle time may be off by, in CPU seconds: they are told in steps of 10 ms, at the beginning and at
+/// the end. In a run of a second that is a point.
+const RESOLUTION_SECS: f64 = 0.02;
+
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -46,10 +50,11 @@ impl Success {
     pub fn of(plan: &Plan, outcome: &Outcome, allowed: u32, alarm: Option<&Forecast>) -> Self {
         let seen = Seen { plan, outcome, allowed: f64::from(allowed) };
         let (below, above) = (seen.host_below(), seen.host_above());
-        let host_reached = below <= TOLERANCE;
+        let tolerance = TOLERANCE + 100.0 * RESOLUTION_SECS / outcome.host.total.max(RESOLUTION_SECS);
+        let host_reached = below <= tolerance;
         let worker_reached = seen.worker_missed().map(|missed| missed.abs() <= TOLERANCE);
         let by_host = matches!(plan.aim, Aim::Target(_)) || !plan.explicit;
-        let too_high = plan.exact && above > TOLERANCE;
+        let too_high = plan.exact && above > tolerance;
         let load_reached = if by_host { host_reached && !too_high } else { worker_reached == Some(true) };
         let answer = match alarm.map(|alarm| alarm.verdict) {
             Some(Certainty::Certain) => Answer::Yes,

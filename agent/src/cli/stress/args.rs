@@ -85,8 +85,8 @@ pub(in crate::cli) struct Args {
     /// Tell nothing but errors, and with --json the JSON
     #[arg(short, long)]
     pub(super) quiet: bool,
-    /// As in stress, where it keeps forks apart; threads need none
-    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64))]
+    /// Taken for the sake of stress, where it keeps forks apart; threads need none
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64))]
     pub(super) backoff: Option<u64>,
 }
 

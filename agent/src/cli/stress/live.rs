@@ -79,19 +79,21 @@ pub(super) fn line(second: &Second<'_>, width: usize, unicode: bool) -> String {
         Some(total) => format!("{elapsed} of {}", spoken(total)),
         None => elapsed.clone(),
     };
-    let left =
-        second.total.map(|total| format!("{} left", spoken(whole(total.saturating_sub(second.elapsed)))));
+    let left = second.total.map(|total| whole(total.saturating_sub(second.elapsed)));
     let bar = second.total.map_or_else(String::new, |total| bar(second.elapsed, total));
     let host = format!("host {:.1} %", second.busy_pct);
     let workers = format!("workers {:.0} %", second.worker_pct);
     let steal = format!("steal {:.1} %", second.steal_pct);
     let graph = graph(second.recent, unicode);
     let (alarm, short) = second.alarm.clone().unwrap_or_default();
-    let left = left.filter(|_| !alarm.is_empty()).unwrap_or_default();
+    // Who waits for an alarm wants to know how long it still takes.
+    let time = match left.filter(|_| !alarm.is_empty()) {
+        Some(left) => format!("{elapsed}, {} left", spoken(left)),
+        None => time,
+    };
     let dot = if unicode { " · " } else { " | " };
     // From all there is to the least.
-    let forms: [&[&str]; 7] = [
-        &[&bar, &time, &workers, &host, &steal, &alarm, &left, &graph],
+    let forms: [&[&str]; 6] = [
         &[&bar, &time, &workers, &host, &steal, &alarm, &graph],
         &[&time, &workers, &host, &steal, &alarm],
         &[&time, &host, &steal, &alarm],
@@ -151,8 +153,11 @@ mod tests {
                 }
             }
         }
-        assert!(line(&second(true), 80, true).contains("2 of 3 minutes above 30.0 %"));
-        assert!(line(&second(true), 160, true).contains("left"));
+        let usual = line(&second(true), 80, true);
+        assert!(
+            usual.contains("2 of 3 minutes above 30.0 %") && usual.contains("3m 5s, 23h 56m left"),
+            "{usual}"
+        );
     }
 
     #[test]

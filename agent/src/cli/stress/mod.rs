@@ -227,9 +227,14 @@ fn epoch(at: Timestamp) -> f64 {
 /// A time in words: "3m 5s".
 fn spoken(time: Duration) -> String {
     let secs = time.as_secs();
-    match (secs / 60, secs % 60) {
-        (0, secs) => format!("{secs}s"),
-        (minutes, 0) => Span(Duration::from_secs(minutes * 60)).to_string(),
-        (minutes, secs) => format!("{minutes}m {secs}s"),
+    let two = |large: u64, small: u64, units: [&str; 2]| match (large, small) {
+        (large, 0) => format!("{large}{}", units[0]),
+        (large, small) => format!("{large}{} {small}{}", units[0], units[1]),
+    };
+    match secs {
+        0 if !time.is_zero() => Span(time).to_string(),
+        0..60 => format!("{secs}s"),
+        60..3600 => two(secs / 60, secs % 60, ["m", "s"]),
+        _ => two(secs / 3600, secs % 3600 / 60, ["h", "m"]),
     }
 }

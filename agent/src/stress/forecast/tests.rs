@@ -218,6 +218,16 @@ fn high_resolution_needs_three_short_datapoints_and_basic_monitoring_maybe_one()
     assert_eq!(with(60, Period::Thirty).0, Impossible);
     assert_eq!(with(300, Period::FiveMinutes).0, Possible);
     assert_eq!(with(900, Period::FiveMinutes), (Certain, Some("08:15:00".into())));
+    // Begun in the middle of five minutes, which it fills in part.
+    let run = plan(2, 600, full());
+    let case = Case { period: Period::FiveMinutes, ..before(&run, MINUTE + 100.0, &none) };
+    let said = sentence(&case.ask(50.0, 0));
+    assert!(
+        said.contains("one full datapoint can be enough") || case.ask(50.0, 0).verdict == Certain,
+        "{said}"
+    );
+    let said = sentence(&case.ask(70.0, 0));
+    assert!(said.contains("08:10 UTC at the earliest: with basic monitoring one full"), "{said}");
     let run = plan(2, 300, full());
     let said = sentence(&Case { period: Period::FiveMinutes, ..before(&run, MINUTE, &none) }.ask(50.0, 0));
     assert!(said.contains("one full datapoint can be enough"), "{said}");
@@ -261,6 +271,23 @@ fn the_sentence_says_when_or_why_not() {
 }
 
 proptest! {
+    /// On a host where nothing else runs: what is called impossible doesn't fire, and what fires was not.
+    #[test]
+    fn an_impossible_alarm_does_not_fire_on_a_quiet_host(
+        offset in 0_u32..60, secs in 1_u64..600, workers in 1_u32..4, share in 0.05..1.0_f64, target in 1.0..99.0_f64,
+    ) {
+        let run = plan(workers, secs, Aim::Load(Curve::constant(share)));
+        let started = MINUTE + f64::from(offset);
+        let load = Load { plan: &run, started };
+        let busy = |at: f64| if at >= started && at < started + secs as f64 { load.planned(&TWO, at, at + 1.0) } else { 0.0 };
+        let reads: Vec<f64> =
+            (0..12).map(|m| (0..60).map(|s| busy(MINUTE + f64::from(m * 60 + s))).sum::<f64>() / 60.0).collect();
+        let fires = reads.windows(3).any(|three| three.iter().all(|read| 100.0 * read > target));
+        let forecast = before(&run, started, &Minutes::default()).ask(target, 0);
+        prop_assert!(!fires || forecast.verdict != Impossible, "{forecast:?} {reads:?}");
+        prop_assert!(fires || forecast.verdict != Certain, "{forecast:?} {reads:?}");
+    }
+
     /// Whatever else the host does: a certain alarm has fired in the end, and one that fires was not called impossible
     /// for as long as others do what they were seen to do.
     #[test]

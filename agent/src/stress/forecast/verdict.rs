@@ -99,6 +99,8 @@ struct Scan {
     earliest: Option<Vec<Point>>,
     recent: Vec<Point>,
     next: i64,
+    /// Whether the earliest is one that is surely above.
+    sure: bool,
     warming: bool,
     part: bool,
     any: Vec<Point>,
@@ -183,8 +185,13 @@ impl Scan {
         if self.certain >= DATAPOINTS {
             self.fires = Some(self.recent.clone());
         }
-        if self.earliest.is_none() && self.possible >= enough_if_missing(period) {
-            let last = (self.possible as usize).min(self.recent.len());
+        let enough = enough_if_missing(period);
+        // One that is surely above says more than an earlier one that may be.
+        let sure = enough < DATAPOINTS && self.certain == enough && self.most_certain == enough;
+        if (self.earliest.is_none() || sure && !self.sure) && self.possible >= enough {
+            self.sure |= sure;
+            let last = if sure { enough } else { self.possible } as usize;
+            let last = last.min(self.recent.len());
             self.earliest = self.recent.get(self.recent.len() - last..).map(<[Point]>::to_vec);
         }
     }
