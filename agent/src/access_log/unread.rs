@@ -1,6 +1,6 @@
 //! A line that no format reads: what it looks like, and where reading stopped.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::format::Format;
 
@@ -8,7 +8,7 @@ use super::format::Format;
 const SHOWN: usize = 200;
 
 /// The first line that couldn't be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Unread {
     /// Its beginning, made printable.
     pub line: String,

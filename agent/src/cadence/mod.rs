@@ -1,168 +1,113 @@
-//! The rhythm of the load balancer's nodes: who probes, how regularly, and what was missed. Pure: fed with times,
-//! asked with a time. Memory is bounded, whoever sends.
+//! When the load balancer's probes arrive, and whether that is a rhythm. Pure: fed with arrivals, asked with a time.
+//! Memory is bounded, whoever sends.
+//!
+//! - An [`arrival`] is a probe with the stretch of time in which it began. An *interval* is the time between two of
+//!   them. A *rhythm* is a row of beats that are so many intervals apart; a *schedule* is all that one node sends for
+//!   one path: mostly one rhythm.
+//! - `bounds`: which rhythms fit a row of arrivals: no averages, no points. `rhythm`: one of them and what it missed.
+//!   `phases`: arrivals shared out to several. `schedule`: which explanation needs the fewest faults.
+//! - `step`: a phase that changed for good. `interval`: another interval than the expected one. [`order`]: arrivals in the order of their times.
+//! - [`report`]: what is told of a node. [`verdict`]: confirmed or not, and why.
 
-mod auto;
-mod node;
+pub mod arrival;
+mod bounds;
+pub mod expected;
+mod interval;
 pub mod order;
+mod phases;
+pub mod report;
+mod rhythm;
+mod schedule;
 mod spread;
-mod stream;
+mod step;
+mod troubles;
 pub mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-use serde::Serialize;
+pub use arrival::{ProbeArrival, Window};
+pub use expected::Expected;
+pub use report::{NodeReport, NodeState, Period};
+use schedule::Schedule;
 
-use node::{GONE, Node};
-use spread::Spread;
-use stream::Stream;
+/// A silence of so many intervals, in which other nodes go on, means that the node has left.
+const GONE: i64 = 4;
+/// More nodes and paths than a load balancer has (at most one address a zone, and a hundred when it scales).
+const MAX_SCHEDULES: usize = 512;
+/// More target groups on one instance than anybody has.
+const MAX_PATHS: usize = 16;
+/// Probes of a path kept while its interval isn't known.
+const MAX_PENDING: usize = 256;
+/// Agreeing intervals that settle `auto`, those that tell it for the time being, and at the end.
+const ENOUGH_AUTO: usize = 12;
+const ENOUGH_SO_FAR: usize = 3;
+const ENOUGH_AT_LAST: usize = 2;
 
-use crate::sys::clock::rfc3339;
-
-/// More nodes than a load balancer has (it has at most one address a zone and a hundred when it scales).
-const MAX_NODES: usize = 256;
-/// Probes kept while the interval isn't known.
-const MAX_PENDING: usize = 512;
-/// Agreeing intervals that settle `auto`.
-const ENOUGH_AUTO: usize = 3;
-/// How evenly spaced the probes of one stream are: load balancers jitter by some 30 ms.
-const EVEN_MS: i64 = 150;
-/// Probes of a stream from which on its rhythm is judged: two intervals; one proves nothing.
-pub const ENOUGH: u64 = 3;
-
-/// What is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Law {
-    /// The target group's interval, milliseconds.
-    pub interval_ms: i64,
-    /// How far an interval may be off, milliseconds.
-    pub tolerance_ms: i64,
+/// What a stream of probes is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Name {
+    /// The path.
+    pub path: String,
+    /// The Host header, where known.
+    pub host: Option<String>,
+    /// They came to the agent's own listener.
+    pub direct: bool,
 }
 
-impl Law {
-    /// An interval, and how far it may be off: a fifth of it where not said.
-    pub fn new(interval_ms: i64, tolerance_ms: Option<i64>) -> Self {
-        let interval_ms = interval_ms.max(1);
-        Self { interval_ms, tolerance_ms: tolerance_ms.unwrap_or(interval_ms / 5).max(1) }
-    }
-
-    /// The tolerance with stamps of this resolution: never below what they resolve.
-    pub fn tolerance(&self, resolution_ms: i64) -> i64 {
-        self.tolerance_ms.max(resolution_ms)
-    }
-
-    /// How long a silence is one.
-    pub fn silence_ms(&self) -> i64 {
-        self.interval_ms * GONE.cast_signed()
-    }
+/// A stream of probes whose interval isn't known yet.
+#[derive(Debug, Clone, Default)]
+struct Stream {
+    name: Name,
+    expected: Option<Expected>,
+    pending: VecDeque<ProbeArrival>,
 }
 
-/// A probe, as far as rhythm is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beat {
-    /// The load balancer's address.
-    pub node: IpAddr,
-    /// What tells streams of one node apart.
-    pub key: u64,
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
-    /// It happened at most so much later.
-    pub resolution_ms: i64,
-    /// Answered with 2xx.
-    pub ok: bool,
-}
-
-/// How a node does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NodeState {
-    /// Every probe came in its rhythm.
-    OnTime,
-    /// Probes were missed, or came too early or too late.
-    Off,
-    /// The next probe is overdue.
-    Late,
-    /// It went away while others went on.
-    Gone,
-    /// Too few probes to judge.
-    TooFew,
-}
-
-/// What is known of a node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct NodeReport {
-    /// Its address.
-    pub node: IpAddr,
-    /// How many probes it sent.
-    pub probes: u64,
-    /// How many it should have sent besides.
-    pub missed: u64,
-    /// The smallest interval.
-    pub interval_min_ms: Option<i64>,
-    /// The median.
-    pub interval_p50_ms: Option<i64>,
-    /// The largest.
-    pub interval_max_ms: Option<i64>,
-    /// Whether all of it kept the rhythm.
-    pub on_time: bool,
-    /// In a word.
-    pub state: NodeState,
-    /// How many rhythms it has.
-    pub streams: usize,
-    /// Its rhythm, where it is a faster one than expected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub faster_ms: Option<i64>,
-    /// Probes too early or too late.
-    pub off_rhythm: u64,
-    /// Probes that belong to no rhythm.
-    pub extra: u64,
-    /// Probes that weren't answered with 2xx.
-    pub not_ok: u64,
-    /// Milliseconds since 1970.
-    #[serde(rename = "first_seen", serialize_with = "as_time")]
-    pub first_ms: i64,
-    /// Milliseconds since 1970.
-    #[serde(rename = "last_seen", serialize_with = "as_time")]
-    pub last_ms: i64,
-}
-
-/// Milliseconds since 1970 as every time in our output is written.
-fn as_time<S: serde::Serializer>(ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(Timestamp::from_millisecond(*ms).unwrap_or_default()))
-}
-
-/// The rhythms of all nodes.
+/// The schedules of all nodes.
 #[derive(Debug, Clone)]
 pub struct Cadence {
-    law: Option<Law>,
+    expected: Option<Expected>,
     tolerance_ms: Option<i64>,
-    pending: Vec<Beat>,
-    nodes: BTreeMap<IpAddr, Node>,
+    streams: BTreeMap<u64, Stream>,
+    schedules: BTreeMap<(IpAddr, u64), Schedule>,
     resolution_ms: i64,
+    first_ms: Option<i64>,
+    last_ms: Option<i64>,
     /// The last time that all nodes were silent: from when to when.
     hush: (i64, i64),
-    /// Nodes that were forgotten because there were too many.
+    /// The last node that was seen and when, and the last other one.
+    newest: [Option<(IpAddr, i64)>; 2],
+    /// Schedules that were forgotten because there were too many, and probes that found no room.
     pub forgotten: u64,
 }
 
 impl Cadence {
-    /// Expects an interval, or finds it where `None`.
+    /// Expects an interval, or finds that of each stream where `None`.
     pub fn new(interval_ms: Option<i64>, tolerance_ms: Option<i64>) -> Self {
         Self {
-            law: interval_ms.map(|ms| Law::new(ms, tolerance_ms)),
+            expected: interval_ms.map(|ms| Expected::new(ms, tolerance_ms)),
             tolerance_ms,
-            pending: Vec::new(),
-            nodes: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             resolution_ms: 0,
-            hush: (i64::MIN, i64::MIN),
+            first_ms: None,
+            last_ms: None,
+            hush: (i64::MIN / 2, i64::MIN / 2),
+            newest: [None, None],
             forgotten: 0,
         }
     }
 
-    /// What is expected, once it is known.
-    pub fn law(&self) -> Option<Law> {
-        self.law
+    /// What is expected, once it is known; `None` also where streams have different intervals.
+    pub fn expected(&self) -> Option<Expected> {
+        let mut known = self.streams.values().filter_map(|stream| stream.expected);
+        self.expected.or_else(|| known.next().filter(|first| known.all(|other| other == *first)))
+    }
+
+    /// Whether every stream's interval is known.
+    pub fn is_settled(&self) -> bool {
+        self.expected.is_some()
+            || !self.streams.is_empty() && self.streams.values().all(|stream| stream.expected.is_some())
     }
 
     /// The coarsest stamp so far.
@@ -170,152 +115,147 @@ impl Cadence {
         self.resolution_ms
     }
 
-    /// The last probe of all, milliseconds since 1970.
-    pub fn last_ms(&self) -> Option<i64> {
-        let pending = self.pending.last().map(|beat| beat.at_ms);
-        self.nodes.values().map(Node::last_ms).max().max(pending)
+    /// The first probe of all, milliseconds since 1970.
+    pub fn first_ms(&self) -> Option<i64> {
+        self.first_ms
     }
 
-    /// Takes a probe; returns the interval since the one before it in its stream.
-    pub fn observe(&mut self, beat: Beat) -> Option<i64> {
-        self.resolution_ms = self.resolution_ms.max(beat.resolution_ms);
-        if let Some(law) = self.law {
-            return self.place(beat, &law);
+    /// The last probe of all, milliseconds since 1970.
+    pub fn last_ms(&self) -> Option<i64> {
+        self.last_ms
+    }
+
+    /// Says what the probes of a stream are called; to be called before the first of them is observed.
+    pub fn name(&mut self, stream: u64, name: impl FnOnce() -> Name) {
+        if self.streams.len() < MAX_PATHS && !self.streams.contains_key(&stream) {
+            self.streams.insert(stream, Stream { name: name(), ..Stream::default() });
         }
-        self.pending.push(beat);
-        self.settle(ENOUGH_AUTO);
-        if self.pending.len() >= MAX_PENDING {
-            self.pending.drain(..MAX_PENDING / 2);
+    }
+
+    /// Takes a probe, in the order of times; returns the interval since the one before it in its rhythm.
+    pub fn observe(&mut self, arrival: ProbeArrival) -> Option<i64> {
+        let at_ms = arrival.ended.from_ms;
+        self.resolution_ms = self.resolution_ms.max(arrival.ended.resolution_ms());
+        self.first_ms = Some(self.first_ms.map_or(at_ms, |first| first.min(at_ms)));
+        self.last_ms = self.last_ms.max(Some(at_ms));
+        if self.streams.len() >= MAX_PATHS && !self.streams.contains_key(&arrival.stream) {
+            self.forgotten += 1;
+            return None;
         }
+        let stream = self.streams.entry(arrival.stream).or_default();
+        if let Some(expected) = self.expected.or(stream.expected) {
+            return self.place(arrival, expected);
+        }
+        if stream.pending.len() >= MAX_PENDING {
+            stream.pending.pop_front();
+        }
+        stream.pending.push_back(arrival);
+        self.settle(arrival.stream, ENOUGH_AUTO);
         None
     }
 
-    /// Settles on an interval with what there is; for the end.
-    pub fn settle_at_last(&mut self) {
-        self.settle(2);
-    }
-
-    fn settle(&mut self, enough: usize) {
-        if self.law.is_none()
-            && let Some(interval_ms) = auto::interval_ms(&self.pending, enough)
-        {
-            let law = Law::new(interval_ms, self.tolerance_ms);
-            self.law = Some(law);
-            for beat in std::mem::take(&mut self.pending) {
-                self.place(beat, &law);
-            }
+    /// Settles on intervals with what there is: for the time being, or at last.
+    pub fn settle_now(&mut self, at_last: bool) {
+        let enough = if at_last { ENOUGH_AT_LAST } else { ENOUGH_SO_FAR };
+        for stream in self.streams.keys().copied().collect::<Vec<_>>() {
+            self.settle(stream, enough);
         }
     }
 
-    fn place(&mut self, beat: Beat, law: &Law) -> Option<i64> {
-        if !self.nodes.contains_key(&beat.node) && self.nodes.len() >= MAX_NODES {
-            let oldest = self.nodes.iter().min_by_key(|(_, node)| node.last_ms()).map(|(ip, _)| *ip);
-            oldest.map(|ip| self.nodes.remove(&ip));
+    fn settle(&mut self, stream: u64, enough: usize) {
+        let tolerance_ms = self.tolerance_ms;
+        let Some(entry) = self.streams.get_mut(&stream).filter(|entry| entry.expected.is_none()) else {
+            return;
+        };
+        let mut by_node: BTreeMap<IpAddr, Vec<Window>> = BTreeMap::new();
+        for arrival in &entry.pending {
+            by_node.entry(arrival.node).or_default().push(arrival.began(0));
+        }
+        let known = entry.pending.iter().all(|arrival| arrival.took_ms.is_some());
+        let longest = by_node.values().max_by_key(|ends| ends.len());
+        let found = longest.and_then(|ends| interval::of_many(ends, known, enough));
+        let Some(interval_ms) = found else { return };
+        let expected = Expected::new(interval_ms, tolerance_ms);
+        entry.expected = Some(expected);
+        for arrival in std::mem::take(&mut entry.pending) {
+            self.place(arrival, expected);
+        }
+    }
+
+    fn place(&mut self, arrival: ProbeArrival, expected: Expected) -> Option<i64> {
+        let (at_ms, key) = (arrival.ended.to_ms, (arrival.node, arrival.stream));
+        if !self.schedules.contains_key(&key) && self.schedules.len() >= MAX_SCHEDULES {
+            let oldest = self.schedules.iter().min_by_key(|(_, s)| s.last_ms()).map(|(key, _)| *key);
+            oldest.map(|key| self.schedules.remove(&key));
             self.forgotten += 1;
         }
-        let silence = law.silence_ms();
-        if let Some(last) = self
-            .nodes
-            .values()
-            .map(Node::last_ms)
-            .max()
-            .filter(|last| beat.at_ms.saturating_sub(*last) >= silence)
-        {
-            self.hush = (last, beat.at_ms);
+        let silence = expected.silence_ms();
+        let [newest, second] = self.newest;
+        if let Some((_, last)) = newest.filter(|(_, last)| at_ms.saturating_sub(*last) >= silence) {
+            self.hush = (last, at_ms);
         }
         let (from, to) = self.hush;
-        let others =
-            self.nodes.iter().filter(|(ip, _)| **ip != beat.node).map(|(_, node)| node.last_ms()).max();
+        let others = if newest.is_some_and(|(node, _)| node != arrival.node) { newest } else { second };
         let alone = |since: i64| {
-            let hushed = from >= since && from - since < silence && beat.at_ms - to < silence;
-            hushed || others.is_none_or(|last| last < since + silence)
+            let hushed = from >= since && from - since < silence && at_ms - to < silence;
+            hushed || others.is_none_or(|(_, last)| last < since + silence)
         };
-        let node = self.nodes.entry(beat.node).or_default();
-        node.not_ok += u64::from(!beat.ok);
-        node.observe(beat.key, beat.at_ms, beat.resolution_ms, law, alone)
+        if newest.is_some_and(|(node, _)| node != arrival.node) {
+            self.newest[1] = newest;
+        }
+        self.newest[0] = Some((arrival.node, at_ms));
+        let schedule = self.schedules.entry(key).or_insert_with(|| Schedule::new(expected, at_ms));
+        schedule.observe(&arrival, &alone)
     }
 
     /// Lines may be missing here: the intervals that span this moment prove nothing.
     pub fn gap(&mut self) {
-        self.nodes.values_mut().flat_map(|node| &mut node.streams).for_each(|stream| stream.excused = true);
+        self.schedules.values_mut().for_each(Schedule::gap);
     }
 
-    /// How many probes each node sent so far.
-    pub fn totals(&self) -> impl Iterator<Item = (IpAddr, u64)> {
-        self.nodes.iter().map(|(ip, node)| (*ip, node.probes))
+    /// The clock was set back, or another part of the log begins: what comes now has nothing to do with what came.
+    pub fn set_back(&mut self) {
+        self.gap();
+        (self.hush, self.newest, self.last_ms) = ((i64::MIN / 2, i64::MIN / 2), [None, None], None);
+        self.schedules.values_mut().for_each(Schedule::set_back);
     }
 
-    /// How every node does at `now_ms`.
-    pub fn report(&self, now_ms: i64) -> Vec<NodeReport> {
-        let Some(law) = self.law else { return Vec::new() };
-        let last_of_all = self.last_ms().unwrap_or(now_ms);
-        self.nodes.iter().map(|(ip, node)| report(*ip, node, &law, now_ms, last_of_all)).collect()
+    /// The nodes, and how many probes each sent so far.
+    pub fn totals(&self) -> BTreeMap<IpAddr, u64> {
+        let mut totals: BTreeMap<IpAddr, u64> = BTreeMap::new();
+        for ((node, _), schedule) in &self.schedules {
+            *totals.entry(*node).or_default() += schedule.probes;
+        }
+        totals
     }
-}
 
-fn report(ip: IpAddr, node: &Node, law: &Law, now_ms: i64, last_of_all: i64) -> NodeReport {
-    let is_stray =
-        |s: &&Stream| s.probes == 1 && s.early_for.is_some() && now_ms - s.last_ms > 3 * law.interval_ms;
-    let strays = node.streams.iter().filter(is_stray).count();
-    let mut streams: Vec<&Stream> = node.streams.iter().filter(|s| !is_stray(s)).collect();
-    let mut spread = Spread::default();
-    streams.iter().for_each(|s| spread.merge(&s.spread));
-    let (first_ms, last_ms) =
-        (streams.iter().map(|s| s.first_ms).min(), streams.iter().map(|s| s.last_ms).max());
-    let mut missed: u64 = streams.iter().map(|s| s.missed).sum();
-    let off_rhythm: u64 = streams.iter().map(|s| s.off).sum();
-    streams.retain(|s| s.probes >= ENOUGH);
-    let has_left =
-        |s: &&Stream| s.overdue(now_ms, law) >= GONE && last_of_all - s.last_ms >= law.silence_ms();
-    let late: u64 =
-        streams.iter().filter(|s| !has_left(s) && !s.excused).map(|s| s.overdue(now_ms, law)).sum();
-    missed += late.min(GONE);
-    let faster = faster(&streams, law);
-    let state = if streams.is_empty() {
-        NodeState::TooFew
-    } else if faster.is_some() || !streams.iter().all(|s| s.kept(law)) {
-        NodeState::Off
-    } else if streams.iter().all(has_left) {
-        NodeState::Gone
-    } else if late > 0 {
-        NodeState::Late
-    } else {
-        NodeState::OnTime
-    };
-    let times = faster.unwrap_or(1);
-    NodeReport {
-        node: ip,
-        probes: node.probes,
-        missed,
-        interval_min_ms: spread.min().map(|ms| ms / times),
-        interval_p50_ms: spread.p50().map(|ms| ms / times),
-        interval_max_ms: spread.max().map(|ms| ms / times),
-        on_time: matches!(state, NodeState::OnTime | NodeState::Gone),
-        state,
-        streams: streams.len() / usize::try_from(times).unwrap_or(1),
-        faster_ms: faster.map(|times| law.interval_ms / times),
-        off_rhythm,
-        extra: node.extra + strays as u64,
-        not_ok: node.not_ok,
-        first_ms: first_ms.unwrap_or(now_ms),
-        last_ms: last_ms.unwrap_or(now_ms),
+    /// How every node did in `period`: a report for each path that it probes.
+    pub fn report(&self, period: &Period) -> Vec<NodeReport> {
+        let last_of_all = self.last_ms.unwrap_or(period.to_ms);
+        let is_seen =
+            |schedule: &Schedule| period.from_ms.is_none_or(|from_ms| schedule.last_ms() >= from_ms);
+        let seen: Vec<(IpAddr, u64, &Schedule)> =
+            self.schedules.iter().filter(|(_, s)| is_seen(s)).map(|((ip, key), s)| (*ip, *key, s)).collect();
+        let name = |key: &u64| self.streams.get(key).map(|stream| &stream.name);
+        let names: Vec<&Name> = seen.iter().filter_map(|(_, key, _)| name(key)).collect();
+        let several = |of: &dyn Fn(&Name) -> Option<&str>| {
+            names.windows(2).any(|pair| matches!(pair, [a, b] if of(a) != of(b)))
+        };
+        let (paths, hosts) = (several(&|name| Some(&name.path)), several(&|name| name.host.as_deref()));
+        let tell = |(ip, key, schedule): &(IpAddr, u64, &Schedule)| {
+            let mut report = schedule.report(*ip, period, last_of_all);
+            if let Some(name) = name(key) {
+                report.path = paths.then(|| name.path.clone());
+                report.host = name.host.clone().filter(|_| hosts);
+                report.direct = name.direct;
+            }
+            report
+        };
+        seen.iter().map(tell).collect()
     }
 }
 
-/// How many times faster than expected the node probes: several streams that nothing but their phase tells apart, all
-/// the same time apart, are one faster stream, if a target group can be that fast.
-fn faster(streams: &[&Stream], law: &Law) -> Option<i64> {
-    let first = streams.first()?;
-    let times = i64::try_from(streams.len()).ok()?;
-    let step = law.interval_ms / times;
-    if times < 2 || step < auto::SHORTEST_MS || streams.iter().any(|s| s.key != first.key) {
-        return None;
-    }
-    let mut last: Vec<i64> = streams.iter().map(|s| s.last_ms).collect();
-    last.sort_unstable();
-    let slack = EVEN_MS + first.resolution_ms / 2;
-    last.windows(2).all(|pair| matches!(pair, [a, b] if (b - a - step).abs() <= slack)).then_some(times)
-}
-
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;

@@ -1,119 +1,139 @@
-//! Probes of a log that nginx holds back (`access_log … buffer=… flush=…`): each worker fills a buffer of its own, so
-//! lines come late, and those of one worker before older ones of another. Pure; bounded.
+//! Probes in the order of their times. nginx writes a line when an answer has ended; its workers take turns, and each
+//! may hold lines back in a buffer of its own (`access_log … buffer=… flush=…`): then lines come late, and those of one
+//! worker before older ones of another. That is put in order. A log whose time runs backwards by more, or again and
+//! again, isn't as nginx wrote it. Pure; bounded.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::VecDeque;
 
-use super::Beat;
-use crate::nginx::conf::Held;
+use super::arrival::ProbeArrival;
 
 /// Far more than come while a buffer fills.
 const MAX_WAITING: usize = 2048;
-/// Lines are stamped in whole seconds.
-const RESOLUTION_MS: i64 = 1000;
+/// Workers' clocks tick apart by less than this.
+const TICK_MS: i64 = 1000;
+/// Steps backwards from which on they tell that the order is another one.
+const FALLS: u64 = 2;
 
-/// Beats in the order of their times, as far as that can be known.
+/// What comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordered {
+    /// A probe, in its turn.
+    Probe(ProbeArrival),
+    /// The time was set back, or another part of the log begins: what comes now has nothing to do with what came.
+    SetBack,
+}
+
+/// Puts probes in order.
 #[derive(Debug, Clone)]
 pub struct Order {
-    held: Held,
-    waiting: BTreeMap<(i64, u64), Beat>,
-    count: u64,
+    patience_ms: i64,
+    waiting: VecDeque<ProbeArrival>,
+    newest_ms: i64,
+    before: Option<ProbeArrival>,
+    rises: u64,
+    falls: u64,
+    set_back: u64,
 }
 
 impl Order {
-    /// For a log that is `held` back.
-    pub fn new(held: Held) -> Self {
-        Self { held, waiting: BTreeMap::new(), count: 0 }
+    /// Waits for as long as lines may be held back, milliseconds.
+    pub fn new(patience_ms: i64) -> Self {
+        Self {
+            patience_ms,
+            waiting: VecDeque::new(),
+            newest_ms: i64::MIN / 2,
+            before: None,
+            rises: 0,
+            falls: 0,
+            set_back: 0,
+        }
     }
 
-    /// How lines are held back.
-    pub fn held(&self) -> Held {
-        self.held
-    }
-
-    /// Takes a beat; returns those before which none can come any more.
-    pub fn push(&mut self, beat: Beat) -> Vec<Beat> {
-        self.count += 1;
-        self.waiting.insert((beat.at_ms, self.count), beat);
-        let newest = self.waiting.last_key_value().map_or(i64::MIN, |((at_ms, _), _)| *at_ms);
-        let mut ripe = self.ripe(newest);
+    /// Takes a probe; hands on those before which none can come any more.
+    pub fn push(&mut self, arrival: ProbeArrival, out: &mut dyn FnMut(Ordered)) {
+        let at_ms = arrival.ended.from_ms;
+        if let Some(before) = self.before.replace(arrival) {
+            self.rises += u64::from(at_ms > before.ended.to_ms);
+            self.falls += u64::from(arrival.ended.to_ms + TICK_MS < before.ended.from_ms);
+        }
+        if at_ms < self.newest_ms - self.patience_ms {
+            self.set_back += 1;
+            self.waiting.drain(..).for_each(|probe| out(Ordered::Probe(probe)));
+            out(Ordered::SetBack);
+            self.newest_ms = at_ms;
+        }
+        let later = self.waiting.iter().rev().take_while(|probe| probe.ended.from_ms > at_ms).count();
+        self.waiting.insert(self.waiting.len() - later, arrival);
+        self.newest_ms = self.newest_ms.max(at_ms);
+        self.ripe(self.newest_ms - self.patience_ms, out);
         while self.waiting.len() > MAX_WAITING {
-            ripe.extend(self.waiting.pop_first().map(|(_, beat)| beat));
-        }
-        ripe
-    }
-
-    /// The same by `now_ms`, a time at which the log was read to its end or a stamp in it: what was written until then
-    /// is there, but for what may still be held back.
-    pub fn ripe(&mut self, now_ms: i64) -> Vec<Beat> {
-        let Some(whole_to) = self.whole_to(now_ms) else { return Vec::new() };
-        let later = self.waiting.split_off(&(whole_to, 0));
-        std::mem::replace(&mut self.waiting, later).into_values().collect()
-    }
-
-    /// Up to when the log is whole at `now_ms`; `None` where nobody knows how long lines are held back.
-    pub fn whole_to(&self, now_ms: i64) -> Option<i64> {
-        match self.held {
-            Held::No => Some(i64::MAX),
-            Held::Until(flush) => Some(now_ms - millis(flush) - RESOLUTION_MS),
-            Held::Unbounded => None,
+            self.waiting.pop_front().into_iter().for_each(|probe| out(Ordered::Probe(probe)));
         }
     }
 
-    /// All that wait, in order.
-    pub fn drain(&mut self) -> Vec<Beat> {
-        std::mem::take(&mut self.waiting).into_values().collect()
+    /// Hands on what is older than `before_ms`, up to which all has come.
+    pub fn ripe(&mut self, before_ms: i64, out: &mut dyn FnMut(Ordered)) {
+        while self.waiting.front().is_some_and(|probe| probe.ended.from_ms < before_ms) {
+            self.waiting.pop_front().into_iter().for_each(|probe| out(Ordered::Probe(probe)));
+        }
     }
-}
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+    /// Whether time ran backwards as nginx never writes it.
+    pub fn is_broken(&self) -> bool {
+        self.set_back > 0 || (self.falls >= FALLS && self.falls > 3 * self.rises)
+    }
+
+    /// What was out of order is past.
+    pub fn forget(&mut self) {
+        (self.set_back, self.falls, self.rises) = (0, 0, 0);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::arrival::Window;
     use super::*;
-    use crate::cadence::Cadence;
 
-    fn beat(at_s: i64) -> Beat {
-        let node = "10.0.0.1".parse().unwrap();
-        Beat { node, key: 0, at_ms: at_s * 1000, resolution_ms: 1000, ok: true }
+    fn probe(second: i64) -> ProbeArrival {
+        let node = std::net::Ipv4Addr::LOCALHOST.into();
+        let ended = Window::stamped(second * 1000, 1000);
+        ProbeArrival { node, stream: 0, ended, took_ms: None, status: None }
     }
 
-    #[test]
-    fn lines_of_two_workers_come_in_order_and_none_counts_as_missed() {
-        let mut order = Order::new(Held::Until(Duration::from_secs(30)));
-        let mut cadence = Cadence::new(Some(5000), None);
+    fn ordered(patience_ms: i64, seconds: impl IntoIterator<Item = i64>) -> (Vec<i64>, bool) {
+        let mut order = Order::new(patience_ms);
         let mut seen = Vec::new();
+        let mut keep = |ordered: Ordered| match ordered {
+            Ordered::Probe(probe) => seen.push(probe.ended.from_ms / 1000),
+            Ordered::SetBack => seen.push(-1),
+        };
+        for second in seconds {
+            order.push(probe(second), &mut keep);
+        }
+        order.ripe(i64::MAX, &mut keep);
+        (seen, order.is_broken())
+    }
+
+    #[test]
+    fn lines_of_two_workers_come_in_their_order() {
         // Every half minute one worker writes what it had, then the other.
-        for half_minute in 0..4 {
-            for worker in [0, 5] {
-                for at in (0..30).step_by(10).map(|n| half_minute * 30 + n + worker) {
-                    for ripe in order.push(beat(at)) {
-                        seen.push(ripe.at_ms);
-                        cadence.observe(ripe);
-                    }
-                }
-            }
-        }
-        assert!(seen.is_sorted() && seen.len() > 12, "{seen:?}");
-        for ripe in order.ripe(1_000_000) {
-            cadence.observe(ripe);
-        }
-        let report = &cadence.report(116_000)[0];
-        assert_eq!((report.probes, report.missed, report.on_time), (24, 0, true));
+        let flushes = (0..4).flat_map(|half| [0, 5].map(|worker| (half * 30 + worker, half * 30 + 30)));
+        let (seen, broken) = ordered(60_000, flushes.flat_map(|(from, to)| (from..to).step_by(10)));
+        assert_eq!((seen, broken), ((0..120).step_by(5).collect(), false));
     }
 
     #[test]
-    fn what_waits_is_bounded_also_where_nobody_knows_for_how_long() {
-        let mut order = Order::new(Held::Unbounded);
-        let ripe: usize = (0..10_000).map(|n| order.push(beat(n)).len()).sum();
-        assert_eq!((ripe, order.drain().len()), (10_000 - MAX_WAITING, MAX_WAITING));
-        assert_eq!(order.ripe(i64::MAX), []);
+    fn a_log_from_its_end_to_its_beginning_is_none_that_nginx_wrote() {
+        assert!(ordered(60_000, (0..4).rev().map(|n| n * 5)).1);
+        assert!(ordered(60_000, (0..60).rev().map(|n| n * 30)).1);
+        assert_eq!(ordered(60_000, [100, 105, 0, 5]), (vec![100, 105, -1, 0, 5], true));
+        assert!(!ordered(60_000, [0, 1, 0, 5, 6, 5, 10, 11, 10]).1, "clocks tick apart");
     }
 
     #[test]
-    fn a_log_that_is_written_at_once_is_passed_on_at_once() {
-        assert_eq!(Order::new(Held::No).push(beat(5)), [beat(5)]);
+    fn what_waits_is_bounded() {
+        let mut order = Order::new(i64::MAX / 4);
+        (0..10_000).for_each(|n| order.push(probe(n), &mut |_| {}));
+        assert_eq!(order.waiting.len(), MAX_WAITING);
     }
 }

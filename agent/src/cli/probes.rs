@@ -18,7 +18,7 @@ use crate::cadence::verdict::{Answer, Reason, Verdict};
 use crate::config::{Asked, parse_duration};
 use crate::logtail::wait::Waiter;
 use crate::nginx::conf::Held;
-use crate::probes::follow::{Follow, now_ms, recently};
+use crate::probes::follow::{Follow, recently};
 use crate::sys::sigwait::Signals;
 
 /// Without --for or --follow: a verdict is waited for this many intervals.
@@ -62,6 +62,9 @@ pub(super) struct Args {
     /// arrived here; implies --once
     #[arg(long, value_name = "FILE|FOLDER", conflicts_with_all = ["follow", "duration"])]
     elb_log: Option<PathBuf>,
+    /// Judge only the probes of this path [default: each path by itself]
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
     /// Read the log from its first byte
     #[arg(long)]
     from_start: bool,
@@ -137,14 +140,14 @@ impl Args {
         flag("--format", "probes.format", self.format.clone());
         flag("--expect", "probes.expect", self.expect.clone());
         flag("--tolerance", "probes.tolerance", self.tolerance.clone());
+        flag("--path", "probes.path", self.path.clone());
         flag("--nodes", "probes.nodes", (!self.nodes.is_empty()).then(|| self.nodes.join(",")));
         asked
     }
 
-    /// The log's own time where only what is there counts, else the clock's.
+    /// By the log's own time where only what is there counts, else by the clock's.
     fn verdict(&self, follow: &Follow) -> Verdict {
-        let logged = follow.traffic().last_ms.max(follow.cadence.last_ms());
-        follow.verdict(if self.once { logged.unwrap_or_else(now_ms) } else { now_ms() })
+        if self.once { follow.verdict_of_all() } else { follow.verdict(None) }
     }
 
     /// Reads until done; the signal, if one ended it.
@@ -156,8 +159,8 @@ impl Args {
         out: &mut Output,
         view: &mut View,
     ) -> Result<Option<i32>, Failure> {
-        let patience = match follow.cadence.law() {
-            Some(law) => Duration::from_millis(law.interval_ms.unsigned_abs()) * PATIENCE,
+        let patience = match follow.expected() {
+            Some(expected) => Duration::from_millis(expected.interval_ms.unsigned_abs()) * PATIENCE,
             None => PATIENCE_AUTO,
         };
         let patience = match follow.held() {
@@ -173,8 +176,9 @@ impl Args {
         let mut waiter = Waiter::default();
         let mut prompt = false;
         loop {
-            let law = follow.cadence.law();
-            let looked = follow.look(prompt, &mut |found, interval| view.probe(out, found, interval, law));
+            let expected = self.follow.then(|| follow.expected()).flatten();
+            let looked =
+                follow.look(prompt, &mut |found, interval| view.probe(out, found, interval, expected));
             // A log that comes later is waited for; a folder or a pipe in its place isn't one.
             looked.context("cannot read the access log").or_exit(Exit::CannotTell)?;
             let left = match &until {

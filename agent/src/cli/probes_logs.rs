@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::access_log::locate::Located;
 use crate::access_log::others::Others;
@@ -17,7 +17,7 @@ use crate::sys::clock::rfc3339;
 const NAMED: usize = 6;
 
 /// What the verdict's JSON says of the logs.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(super) struct Sources {
     /// Every log that was read, or waited for.
     logs: Vec<PathBuf>,
@@ -39,7 +39,7 @@ pub(super) struct Sources {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 struct Outsider {
     address: String,
     lines: u64,
@@ -128,6 +128,9 @@ pub(super) fn left_out(follow: &Follow, located: &Located, verdict: &Verdict) ->
             nodes.join(",")
         ));
     }
+    if follow.other_paths() > 0 {
+        lines.push(format!("{} of other paths left out (--path)", counted(follow.other_paths(), "probe")));
+    }
     if traffic.unparsed > 0 {
         lines.push(format!(
             "{} with the load balancer's name can't be read",
@@ -151,7 +154,7 @@ pub(super) fn left_out(follow: &Follow, located: &Located, verdict: &Verdict) ->
     if traffic.probes == 0 {
         lines.extend(others(&Others::find(located)));
     }
-    if !verdict.confirmed {
+    if verdict.reason != Reason::OnTime {
         lines.extend(located.notes.iter().take(NAMED).cloned());
     }
     lines
@@ -190,7 +193,7 @@ pub(super) fn explanation(verdict: &Verdict, follow: &Follow) -> String {
              they are its nodes"
                 .to_owned()
         }
-        reason => reason.explain().to_owned(),
+        _ => verdict.explanation.clone(),
     }
 }
 

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 use super::output::Output;
 use super::probes_balancer::Balancer;
-use super::probes_logs::{Sources, explanation, judged, left_out};
+use super::probes_events::{Event, ProbeEvent, VerdictEvent};
+use super::probes_logs::{explanation, judged, left_out};
 use crate::access_log::format::RECOMMENDED_FILE;
 use crate::access_log::locate::Located;
 use crate::access_log::scan::Found;
-use crate::cadence::verdict::{Answer, Reason, Verdict};
-use crate::cadence::{Law, NodeReport, NodeState};
+use crate::cadence::verdict::{Answer, Verdict, seconds};
+use crate::cadence::{Expected, NodeReport, NodeState};
 use crate::config::Span;
 use crate::nginx::conf::Held;
 use crate::probes::follow::Follow;
@@ -45,7 +45,7 @@ impl View {
         out: &mut Output,
         found: &Found<'_>,
         interval: Option<i64>,
-        law: Option<Law>,
+        expected: Option<Expected>,
     ) {
         if let Some(balancer) = &mut self.balancer {
             balancer.probe(found);
@@ -57,15 +57,20 @@ impl View {
         let path = clean(found.line.path);
         let method = clean(found.line.method);
         if out.is_json() {
-            return out.event(&json!({
-                "event": "probe", "node": found.node, "at": rfc3339(at), "method": method, "path": path,
-                "status": found.line.status, "interval_ms": interval,
+            return out.event(&Event::Probe(ProbeEvent {
+                node: found.node,
+                at: rfc3339(at),
+                method,
+                path,
+                status: found.line.status,
+                took_ms: found.line.took_ms,
+                interval_ms: interval,
             }));
         }
         let resolution = i64::from(found.stamp.resolution_ms);
-        let off = |law: &Law, ms: i64| (ms - law.interval_ms).abs() > law.tolerance(resolution);
-        let mark = match (interval, law) {
-            (Some(ms), Some(law)) if off(&law, ms) => paint(out, "31", "  ← off rhythm"),
+        let off = |e: Expected, ms: i64| (ms - e.interval_ms).abs() > e.tolerance_ms.max(resolution);
+        let mark = match interval.zip(expected) {
+            Some((ms, expected)) if off(expected, ms) => paint(out, "31", "  ← off rhythm"),
             _ => String::new(),
         };
         let interval = interval.map_or_else(|| "-".to_owned(), seconds);
@@ -82,7 +87,7 @@ impl View {
             return;
         }
         self.progressed = Some(Instant::now());
-        let nodes = follow.cadence.totals().count();
+        let nodes = follow.totals().len();
         let probes = follow.traffic().probes;
         out.note(&format!("{probes} probes from {nodes} nodes; at most {} s to go", left.as_secs()));
     }
@@ -100,13 +105,18 @@ impl View {
             balancer.tell(out);
         }
         if out.is_json() {
-            return out.event(&as_json(verdict, follow, located));
+            return out.event(&Event::Verdict(Box::new(VerdictEvent::new(verdict, follow, located))));
         }
+        let paths = verdict.nodes.iter().any(|node| node.path.is_some());
         let width = verdict.nodes.iter().map(|node| node.node.to_string().len()).max().unwrap_or(0).max(17);
         if !verdict.nodes.is_empty() {
             out.text(&format!(
                 "{:<width$} {:>7} {:>7}   {:>28}   {}",
-                "node", "probes", "missed", "interval min / p50 / max", "on time"
+                "node",
+                "probes",
+                "missed",
+                "interval min / p50 / max",
+                if paths { "on time        path" } else { "on time" }
             ));
         }
         for node in &verdict.nodes {
@@ -114,17 +124,15 @@ impl View {
             out.text(&if node.on_time { line } else { paint(out, "33", &line) });
         }
         left_out(follow, located, verdict).iter().for_each(|line| out.text(line));
-        let expected = verdict.expected_ms.map_or_else(|| "an interval".to_owned(), seconds);
-        let within = verdict.tolerance_ms.map_or_else(String::new, |ms| format!(" within {}", seconds(ms)));
+        let expected = verdict.expected.map_or_else(|| "an interval".to_owned(), |e| seconds(e.interval_ms));
+        let within =
+            verdict.expected.map_or_else(String::new, |e| format!(" within {}", seconds(e.tolerance_ms)));
         let (colour, word) = match verdict.answer {
             Answer::Yes => ("32", "confirmed"),
             Answer::No => ("31", "not confirmed"),
             Answer::Unknown => ("33", "cannot tell"),
         };
-        let explanation = match verdict.reason {
-            Reason::OffRhythm => verdict.nodes.iter().find_map(blame).unwrap_or_default(),
-            _ => explanation(verdict, follow),
-        };
+        let explanation = explanation(verdict, follow);
         let word = paint(out, colour, word);
         out.text(&format!("{word}: every {expected}{within}: {explanation}"));
         if let Some(held) = held(follow.held()) {
@@ -151,67 +159,29 @@ pub(super) fn held(held: Held) -> Option<String> {
     }
 }
 
-fn as_json(verdict: &Verdict, follow: &Follow, located: &Located) -> Value {
-    let traffic = follow.traffic();
-    let mut event = serde_json::to_value(verdict).unwrap_or_default();
-    let more = json!({
-        "event": "verdict", "explanation": explanation(verdict, follow), "log": follow.logs.each().next().map(|(log, ..)| &log.path),
-        "lines": traffic.lines, "bytes": traffic.bytes, "probes": traffic.probes, "spoofed": traffic.spoofed,
-        "unparsed": traffic.unparsed, "overlong": follow.logs.overlong(), "gaps": follow.gaps,
-        "last_gap": follow.last_gap, "verifiable": follow.verifiable(), "late_ms": traffic.late_ms,
-        "buffered": follow.held() != Held::No, "flush_ms": match follow.held() {
-            Held::Until(flush) => u64::try_from(flush.as_millis()).ok(),
-            Held::No | Held::Unbounded => None,
-        },
-    });
-    let sources = serde_json::to_value(Sources::of(follow, located)).unwrap_or_default();
-    for more in [more, sources] {
-        if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
-            event.extend(more);
-        }
-    }
-    event
-}
-
 fn row(node: &NodeReport, width: usize) -> String {
     let ms = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), seconds);
     let intervals = [node.interval_min_ms, node.interval_p50_ms, node.interval_max_ms].map(ms).join(" / ");
     let state = match node.state {
         NodeState::OnTime => "yes",
         NodeState::Off => "no",
+        NodeState::OtherInterval => "other interval",
         NodeState::Late => "overdue",
         NodeState::Gone => "has left",
-        NodeState::TooFew => "too few to tell",
+        NodeState::TooFew => "too few",
     };
+    let missed = match node.missed_max {
+        Some(most) => format!("{}-{most}", node.missed),
+        None => node.missed.to_string(),
+    };
+    let of = [node.path.as_deref(), node.host.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let streams = if node.streams > 1 { format!(" ({} streams)", node.streams) } else { String::new() };
-    let failing = if node.not_ok > 0 { format!(" ({} not 2xx)", node.not_ok) } else { String::new() };
-    let (ip, probes, missed) = (node.node.to_string(), node.probes, node.missed);
-    format!("{ip:<width$} {probes:>7} {missed:>7}   {intervals:>28}   {state}{streams}{failing}")
-}
-
-fn blame(node: &NodeReport) -> Option<String> {
-    if let Some(ms) = node.faster_ms {
-        return Some(format!("{} probes every {}", node.node, seconds(ms)));
-    }
-    match node.state {
-        NodeState::Off if node.missed + node.off_rhythm == 0 => Some(format!(
-            "{}: its interval is {}",
-            node.node,
-            node.interval_p50_ms.map_or_else(String::new, seconds)
-        )),
-        NodeState::Off | NodeState::Late => Some(format!(
-            "{}: {} missed, {} out of rhythm{}",
-            node.node,
-            node.missed,
-            node.off_rhythm,
-            if node.state == NodeState::Late { ", the next is overdue" } else { "" }
-        )),
-        _ => None,
-    }
-}
-
-fn seconds(ms: i64) -> String {
-    if ms % 1000 == 0 { format!("{} s", ms / 1000) } else { format!("{:.3} s", ms as f64 / 1000.0) }
+    let codes = node.codes.iter().filter(|(code, _)| !code.starts_with('2'));
+    let codes: String = codes.map(|(code, count)| format!(" ({count} with {code})")).collect();
+    let (ip, probes) = (node.node.to_string(), node.probes);
+    let line =
+        format!("{ip:<width$} {probes:>7} {missed:>7}   {intervals:>28}   {state:<14} {of}{streams}{codes}");
+    line.trim_end().to_owned()
 }
 
 /// Hostile bytes as text that can't move the cursor.

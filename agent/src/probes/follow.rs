@@ -1,62 +1,130 @@
 //! The logs, their probes and the probes' rhythm, followed together.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use super::timeline::Timeline;
 use super::{Expect, Settings};
 use crate::access_log::locate::Located;
 use crate::access_log::logs::{From, Logs, Seen};
 use crate::access_log::scan::{Arrival, Found, Traffic};
-use crate::cadence::order::Order;
-use crate::cadence::verdict::{Verdict, judge};
-use crate::cadence::{Beat, Cadence};
+use crate::cadence::order::{Order, Ordered};
+use crate::cadence::verdict::{Log, Verdict, judge};
+use crate::cadence::{Cadence, Expected, Name, NodeReport, Period, ProbeArrival, Window};
 use crate::logtail::{Checkpoint, Gap, TailError};
 use crate::nginx::conf::Held;
+
+pub use super::timeline::now_ms;
 
 /// Lines found by a look within this time of the one before were written in between: we know when they arrived.
 const LIVE: Duration = Duration::from_millis(1300);
 /// How far back reading starts by default.
 pub const LOOK_BACK: Duration = Duration::from_secs(300);
-
-/// Milliseconds since 1970, now.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
+/// For how long lines may be held back where nothing is known of it: what most people set as `flush`.
+const PATIENCE_MS: i64 = 60_000;
+/// Lines are stamped in whole seconds.
+const RESOLUTION_MS: i64 = 1000;
+/// Streams whose last probe is remembered.
+const MAX_PACES: usize = 512;
+/// As much of a path as tells target groups apart.
+const PATH: usize = 256;
 
 /// A reader of all logs.
 #[derive(Debug)]
 pub struct Follow {
     /// The logs.
     pub logs: Logs,
-    /// What was seen.
-    pub cadence: Cadence,
     /// Where lines may be missing, how often.
     pub gaps: u64,
     /// The last such place.
     pub last_gap: Option<Gap>,
-    order: Order,
+    probes: Probes,
+    held: Held,
     looked: Option<Instant>,
 }
 
-impl Follow {
-    /// Will read the located logs, from there on; one with a checkpoint goes on at it.
-    pub fn new(located: &Located, from: From, settings: &Settings, checkpoints: &[Checkpoint]) -> Self {
+/// The probes that were seen, in their order and their rhythm.
+#[derive(Debug)]
+pub struct Probes {
+    cadence: Cadence,
+    order: Order,
+    paces: BTreeMap<(IpAddr, u64), i64>,
+    path: Option<String>,
+    /// Probes of other paths than the one that is judged.
+    other_paths: u64,
+    timeline: Timeline,
+}
+
+impl Probes {
+    fn new(settings: &Settings, held: Held) -> Self {
         let interval_ms = match settings.expect {
             Expect::Every(span) => i64::try_from(span.0.as_millis()).ok(),
             Expect::Auto => None,
         };
         let tolerance_ms = settings.tolerance.and_then(|span| i64::try_from(span.0.as_millis()).ok());
+        let patience_ms = match held {
+            Held::Until(flush) => millis(flush).saturating_add(RESOLUTION_MS).max(PATIENCE_MS),
+            Held::No | Held::Unbounded => PATIENCE_MS,
+        };
+        Self {
+            cadence: Cadence::new(interval_ms, tolerance_ms),
+            order: Order::new(patience_ms),
+            paces: BTreeMap::new(),
+            path: settings.path.clone(),
+            other_paths: 0,
+            timeline: Timeline::new(),
+        }
+    }
+
+    /// Takes a probe; returns the interval since the one before in its stream.
+    fn take(&mut self, arrival: ProbeArrival, name: impl FnOnce() -> Name) -> Option<i64> {
+        self.cadence.name(arrival.stream, name);
+        let Self { cadence, order, paces, .. } = self;
+        order.push(arrival, &mut |ordered| observe(cadence, ordered));
+        let began = arrival.began(0).from_ms;
+        if paces.len() >= MAX_PACES {
+            paces.clear();
+        }
+        paces.insert((arrival.node, arrival.stream), began).map(|before| began - before)
+    }
+
+    fn is_asked_for(&mut self, path: &[u8]) -> bool {
+        let Some(wanted) = &self.path else { return true };
+        let bare = path.split(|b| *b == b'?').next().unwrap_or_default();
+        let asked = path == wanted.as_bytes() || bare == wanted.as_bytes();
+        self.other_paths += u64::from(!asked);
+        asked
+    }
+}
+
+fn observe(cadence: &mut Cadence, ordered: Ordered) {
+    match ordered {
+        Ordered::Probe(arrival) => {
+            cadence.observe(arrival);
+        }
+        Ordered::SetBack => cadence.set_back(),
+    }
+}
+
+impl Follow {
+    /// Will read the located logs, from there on; one with a checkpoint goes on at it.
+    pub fn new(located: &Located, from: From, settings: &Settings, checkpoints: &[Checkpoint]) -> Self {
         let networks = if located.logs.is_empty() { Vec::new() } else { settings.networks() };
         Self {
             logs: Logs::new(located, from, &networks, checkpoints),
-            cadence: Cadence::new(interval_ms, tolerance_ms),
             gaps: 0,
             last_gap: None,
-            order: Order::new(located.held()),
+            probes: Probes::new(settings, located.held()),
+            held: located.held(),
             looked: None,
         }
+    }
+
+    /// Goes on with the probes that were seen before, without these logs.
+    pub fn go_on_with(&mut self, before: Self) {
+        self.probes = before.probes;
     }
 
     /// Reads all that is new. `prompt` says that an event announced it.
@@ -69,32 +137,42 @@ impl Follow {
         on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>),
     ) -> Result<(), TailError> {
         let live = self.looked.is_some_and(|looked| looked.elapsed() < LIVE);
+        self.probes.timeline.tick();
         let arrival = live.then(|| Arrival { at_ms: now_ms(), prompt });
-        let Self { logs, cadence, order, gaps, last_gap, .. } = self;
-        let mut eye = Eye { cadence, order, gaps, last_gap, on_probe };
+        let Self { logs, probes, gaps, last_gap, .. } = self;
+        let mut eye = Eye { probes, gaps, last_gap, live, on_probe };
         let looked = logs.look(arrival, &mut |seen| eye.take(seen));
         self.looked = Some(Instant::now());
         looked
     }
 
-    /// Takes an unfinished last line for whole, and settles what can be settled: nothing more will come.
+    /// Takes unfinished last lines for whole: nothing more will come.
     pub fn finish(&mut self, on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>)) {
-        let Self { logs, cadence, order, gaps, last_gap, .. } = self;
-        let mut eye = Eye { cadence, order, gaps, last_gap, on_probe };
+        let Self { logs, probes, gaps, last_gap, .. } = self;
+        let mut eye = Eye { probes, gaps, last_gap, live: false, on_probe };
         logs.finish(&mut |seen| eye.take(seen));
-        self.cadence.settle_at_last();
     }
 
-    /// Takes a probe that was seen elsewhere.
+    /// Takes a probe that came to the agent's own listener, at the wall clock's time.
     pub fn direct(&mut self, node: IpAddr, path: &[u8], status: u16, at_ms: i64) {
-        let beat =
-            Beat { node, key: key(path, Some(b"\0direct")), at_ms, resolution_ms: 1, ok: is_ok(status) };
-        self.cadence.observe(beat);
+        if !self.probes.is_asked_for(path) {
+            return;
+        }
+        self.probes.timeline.tick();
+        let ended = self.probes.timeline.live(Window::stamped(at_ms, 1));
+        let stream = stream(path, Some(b"\0direct"));
+        let arrival = ProbeArrival { node, stream, ended, took_ms: Some(0), status: Some(status) };
+        self.probes.take(arrival, || Name { path: text(path), host: None, direct: true });
     }
 
     /// What was scanned.
     pub fn traffic(&self) -> Traffic {
         self.logs.traffic()
+    }
+
+    /// Probes of other paths than the one that was asked for.
+    pub fn other_paths(&self) -> u64 {
+        self.probes.other_paths
     }
 
     /// Whether a forged User-Agent would show.
@@ -104,83 +182,155 @@ impl Follow {
 
     /// For how long nginx holds lines back, where its configuration says so.
     pub fn held(&self) -> Held {
-        self.order.held()
+        self.held
     }
 
-    /// The verdict at `now_ms`.
-    pub fn verdict(&self, now_ms: i64) -> Verdict {
-        let mut traffic = self.traffic();
-        let there = self.logs.is_there();
-        if self.order.held() == Held::No {
-            return judge(&self.cadence, &traffic, now_ms, there, traffic.late_ms == 0);
+    /// The nodes, and how many probes each sent.
+    pub fn totals(&self) -> BTreeMap<IpAddr, u64> {
+        self.judged(false).0.totals()
+    }
+
+    /// What is expected, once that is known; `None` also where it differs by stream.
+    pub fn expected(&self) -> Option<Expected> {
+        self.judged(false).0.expected()
+    }
+
+    /// All that came by now in its order, and up to when all must have come.
+    fn judged(&self, at_last: bool) -> (Cadence, Option<i64>) {
+        let (mut cadence, mut order) = (self.probes.cadence.clone(), self.probes.order.clone());
+        let whole_to = match self.held {
+            Held::Until(flush) => Some(self.probes.timeline.now_ms() - millis(flush) - RESOLUTION_MS),
+            Held::No | Held::Unbounded => None,
+        };
+        order.ripe(whole_to.unwrap_or(i64::MAX), &mut |ordered| observe(&mut cadence, ordered));
+        cadence.settle_now(at_last);
+        (cadence, whole_to)
+    }
+
+    /// How every node does.
+    pub fn report(&self) -> Vec<NodeReport> {
+        self.judged(false).0.report(&Period::until(self.probes.timeline.now_ms()))
+    }
+
+    /// The verdict over all that was read, by the log's own time; nothing more will come.
+    pub fn verdict_of_all(&self) -> Verdict {
+        let (cadence, whole_to) = self.judged(true);
+        let last = self.traffic().last_ms.max(cadence.last_ms()).unwrap_or_else(now_ms);
+        self.verdict_by(&cadence, whole_to, None, last)
+    }
+
+    /// The verdict now, of what came in the last time of this length, or of all.
+    pub fn verdict(&self, window: Option<Duration>) -> Verdict {
+        let now_ms = self.probes.timeline.now_ms();
+        let (cadence, whole_to) = self.judged(false);
+        let from_ms = window.map(|window| now_ms - millis(window));
+        let mut verdict = self.verdict_by(&cadence, whole_to, from_ms, now_ms);
+        let shift = self.probes.timeline.shift_ms();
+        verdict.nodes.iter_mut().for_each(|node| node.shift(shift));
+        verdict
+    }
+
+    fn verdict_by(
+        &self,
+        cadence: &Cadence,
+        whole_to: Option<i64>,
+        from_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Verdict {
+        let mut log = self.log();
+        let mut to_ms = now_ms;
+        if self.held == Held::No {
+            log.whole = log.late_ms == 0;
+        } else {
+            // That lines are late is no news. What came is judged up to when all must have come.
+            log = Log { late_ms: 0, whole: whole_to.is_some(), ..log };
+            to_ms = to_ms.min(whole_to.or(cadence.last_ms()).or(log.last_ms).unwrap_or(now_ms));
         }
-        // That lines are late is no news. What came is judged in its order, up to when all must have come.
-        traffic.late_ms = 0;
-        let (mut cadence, mut order) = (self.cadence.clone(), self.order.clone());
-        let whole_to = order.whole_to(self::now_ms());
-        let come = if whole_to.is_some() { order.ripe(self::now_ms()) } else { order.drain() };
-        for beat in come {
-            cadence.observe(beat);
+        judge(cadence, &log, &Period { from_ms, to_ms })
+    }
+
+    fn log(&self) -> Log {
+        let traffic = self.traffic();
+        Log {
+            there: self.logs.is_there(),
+            lines: traffic.lines,
+            unparsed: traffic.unparsed,
+            unread: traffic.unread_blocks > 0 && traffic.first_ms.is_none(),
+            first_ms: traffic.first_ms,
+            last_ms: traffic.last_ms,
+            late_ms: traffic.late_ms,
+            whole: true,
+            out_of_order: self.probes.order.is_broken(),
         }
-        let seen_to = whole_to.or_else(|| cadence.last_ms().or(traffic.last_ms)).unwrap_or(now_ms);
-        judge(&cadence, &traffic, now_ms.min(seen_to), there, whole_to.is_some())
     }
 }
 
 /// Takes what the logs yield.
 struct Eye<'a> {
-    cadence: &'a mut Cadence,
-    order: &'a mut Order,
+    probes: &'a mut Probes,
     gaps: &'a mut u64,
     last_gap: &'a mut Option<Gap>,
+    /// What comes now was written just now.
+    live: bool,
     on_probe: &'a mut dyn FnMut(&Found<'_>, Option<i64>),
 }
 
 impl Eye<'_> {
     fn take(&mut self, seen: Seen<'_>) {
-        let Self { cadence, order, gaps, last_gap, on_probe } = self;
+        let Self { probes, gaps, last_gap, live, on_probe } = self;
         match seen {
             Seen::Probe(found) => {
-                let mut interval = None;
-                match order.held() {
-                    Held::No => interval = cadence.observe(beat(found)),
-                    _ => order.push(beat(found)).into_iter().for_each(|beat| {
-                        cadence.observe(beat);
-                    }),
+                if !probes.is_asked_for(found.line.path) {
+                    return;
                 }
+                let mut arrival = arrival_of(found);
+                if *live {
+                    arrival.ended = probes.timeline.live(arrival.ended);
+                }
+                let name =
+                    || Name { path: text(found.line.path), host: found.line.host.map(text), direct: false };
+                let interval = probes.take(arrival, name);
                 on_probe(found, interval);
             }
             Seen::Gap(gap) => {
                 **gaps += 1;
                 **last_gap = Some(gap);
+                let Probes { cadence, order, .. } = &mut **probes;
+                order.ripe(i64::MAX, &mut |ordered| observe(cadence, ordered));
                 cadence.gap();
             }
         }
     }
 }
 
-fn beat(found: &Found<'_>) -> Beat {
-    Beat {
+fn arrival_of(found: &Found<'_>) -> ProbeArrival {
+    ProbeArrival {
         node: found.node,
-        key: key(found.line.path, found.line.host),
-        at_ms: found.stamp.at_ms,
-        resolution_ms: i64::from(found.stamp.resolution_ms),
-        ok: found.line.status.is_none_or(is_ok),
+        stream: stream(found.line.path, found.line.host),
+        ended: Window::stamped(found.stamp.at_ms, i64::from(found.stamp.resolution_ms)),
+        took_ms: found.line.took_ms,
+        status: found.line.status,
     }
 }
 
-fn is_ok(status: u16) -> bool {
-    (200..300).contains(&status)
-}
-
 /// What tells the streams of one node apart.
-fn key(path: &[u8], host: Option<&[u8]>) -> u64 {
+fn stream(path: &[u8], host: Option<&[u8]>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (path, host).hash(&mut hasher);
     hasher.finish()
 }
 
+/// Hostile bytes as text that can't move the cursor.
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(PATH)).unwrap_or_default());
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
 /// Starts where the last few minutes begin.
 pub fn recently() -> From {
-    From::Since(now_ms() - i64::try_from(LOOK_BACK.as_millis()).unwrap_or(0))
+    From::Since(now_ms() - millis(LOOK_BACK))
 }

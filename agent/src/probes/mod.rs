@@ -1,9 +1,10 @@
 //! The load balancer's probes, found in nginx's access log, and whether they come in their rhythm: what ties the tail
 //! of a log ([`crate::logtail`]), its lines ([`crate::access_log`]) and their rhythm ([`crate::cadence`]) together.
 //!
-//! - [`follow`]: a log and its probes, read and judged. [`watcher`]: the same in a thread, for the daemon.
+//! - [`follow`]: a log and its probes, read and judged. `timeline`: what setting the clock does to them. [`watcher`]: the same in a thread, for the daemon.
 
 pub mod follow;
+mod timeline;
 pub mod watcher;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub format: Option<String>,
     /// The target group's interval.
     pub expect: Expect,
+    /// The path whose probes are judged; all of them without it.
+    pub path: Option<String>,
     /// How far an interval may be off; a fifth of the interval without it.
     pub tolerance: Option<Span>,
     /// Where the load balancer's nodes live (its subnets); any private address without it.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 pub use direct::Direct;
 
 use super::Settings;
-use super::follow::{Follow, now_ms, recently};
+use super::follow::{Follow, recently};
 use crate::access_log::locate::Located;
 use crate::cadence::NodeReport;
 use crate::cadence::verdict::Reason;
@@ -33,6 +33,9 @@ const PUBLISH_IDLE: Duration = Duration::from_secs(5);
 /// What changed is published at most so often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 
+/// What was missing longer ago doesn't make the verdict any more.
+const WINDOW: Duration = Duration::from_secs(900);
+
 /// What is known of the probes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
@@ -49,7 +52,7 @@ pub struct Snapshot {
     /// Why, or why not.
     pub reason: Reason,
     /// The same for people.
-    pub explanation: &'static str,
+    pub explanation: String,
     /// The interval.
     pub expected_ms: Option<i64>,
     /// How far one may be off.
@@ -212,7 +215,7 @@ impl Eye {
         });
         let mut follow = Follow::new(&located, recently(), &self.settings, &checkpoints);
         if let Some(before) = self.follow.take() {
-            follow.cadence = before.cadence;
+            follow.go_on_with(before);
         }
         self.logs = located.logs.into_iter().map(|log| log.path).collect();
         (self.follow, self.written) = (Some(follow), checkpoints);
@@ -257,7 +260,7 @@ impl Eye {
 
     fn snapshot(&self, direct: &Direct) -> Snapshot {
         let follow = self.follow.as_ref();
-        let verdict = follow.map(|f| f.verdict(now_ms()));
+        let verdict = follow.map(|f| f.verdict(Some(WINDOW)));
         let traffic = follow.map(Follow::traffic).unwrap_or_default();
         let reason = verdict.as_ref().map_or(Reason::NoLog, |v| v.reason);
         Snapshot {
@@ -267,9 +270,9 @@ impl Eye {
             trouble: self.trouble.clone(),
             confirmed: reason == Reason::OnTime,
             reason,
-            explanation: reason.explain(),
-            expected_ms: verdict.as_ref().and_then(|v| v.expected_ms),
-            tolerance_ms: verdict.as_ref().and_then(|v| v.tolerance_ms),
+            explanation: verdict.as_ref().map_or(reason.explain().to_owned(), |v| v.explanation.clone()),
+            expected_ms: verdict.as_ref().and_then(|v| v.expected).map(|e| e.interval_ms),
+            tolerance_ms: verdict.as_ref().and_then(|v| v.expected).map(|e| e.tolerance_ms),
             nodes: verdict.map(|v| v.nodes).unwrap_or_default(),
             lines: traffic.lines,
             bytes: traffic.bytes,

@@ -1,6 +1,8 @@
 //! `/metrics`: the same for Prometheus (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -147,14 +149,20 @@ fn probes(out: &mut Text, sources: &Sources) {
     let seen = sources.probes.borrow().clone();
     let help = "Whether the load balancer's probes come in their rhythm.";
     out.single("probes_confirmed", "gauge", help, u8::from(seen.confirmed));
-    let nodes: Vec<_> = seen.nodes.iter().map(|node| (node.node.to_string(), node)).collect();
+    // A node that probes several paths has a report for each.
+    let mut nodes: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
+    for node in &seen.nodes {
+        let (probes, missed) = nodes.entry(node.node).or_default();
+        (*probes, *missed) = (*probes + node.probes, *missed + node.missed_total);
+    }
+    let nodes: Vec<_> = nodes.iter().map(|(node, counts)| (node.to_string(), *counts)).collect();
     out.family("probes_total", "counter", "Probes by load-balancer node.");
-    for (address, node) in &nodes {
-        out.sample("probes_total", &[("node", address)], node.probes);
+    for (address, (probes, _)) in &nodes {
+        out.sample("probes_total", &[("node", address)], *probes);
     }
     out.family("probes_missed_total", "counter", "Probes that did not come, by node.");
-    for (address, node) in &nodes {
-        out.sample("probes_missed_total", &[("node", address)], node.missed);
+    for (address, (_, missed)) in &nodes {
+        out.sample("probes_missed_total", &[("node", address)], *missed);
     }
     out.single("probes_log_gaps_total", "counter", "Times that log lines may have been lost.", seen.gaps);
     out.single("probes_spoofed_total", "counter", "Lines that only pretend to be probes.", seen.spoofed);

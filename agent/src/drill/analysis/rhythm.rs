@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::modal::Stamps;
 use crate::access_log::locate::LocateError;
 use crate::cadence::NodeReport;
-use crate::probes::follow::{Follow, now_ms, recently};
+use crate::probes::follow::{Follow, recently};
 use crate::probes::{Expect, Settings};
 
 /// More rhythms than a load balancer has: whoever sends more doesn't fill the memory.
@@ -60,7 +60,7 @@ impl Rhythm {
 
     /// Every node whose probes were seen.
     pub fn nodes(&self) -> Vec<NodeReport> {
-        self.follow.cadence.report(now_ms())
+        self.follow.report()
     }
 
     /// The interval that is kept, whatever is missing in between: the slowest node's, as it is the last to notice.

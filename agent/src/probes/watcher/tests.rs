@@ -1,4 +1,5 @@
 use super::*;
+use crate::probes::follow::now_ms;
 use std::fs::OpenOptions;
 use std::io::Write;
 
