@@ -1,12 +1,13 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench check deps dist rpm fuzz test-arm64
+.PHONY: build demo test bench check deps dist rpm fuzz test-arm64 facts
 
 build:
 	cargo build --release
 
 # About a minute: two targets behind a simulated load balancer, and all four jobs of the agent; the drill's report is
 # left in target/demo. Only root may make nginx fail, so the demo runs with its rights.
-demo: deps
+demo:
+	packaging/deps.sh nginx curl cc
 	cargo build --release --workspace
 	$(if $(filter 0,$(shell id -u)),,sudo) target/release/demo
 
@@ -27,6 +28,7 @@ fuzz:
 	cargo run --profile fuzz --package asg-agent --example fuzz -- $(SECS) $(SEED)
 
 check: deps
+	packaging/deps.sh shellcheck
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	packaging/deny.sh
@@ -39,9 +41,9 @@ bench: deps
 	target/release/bench > agent/BENCHMARKS.md.new
 	mv agent/BENCHMARKS.md.new agent/BENCHMARKS.md
 
-# The system packages that tests and demo need; nothing happens where they are there.
+# The system packages that building and tests need; nothing happens where they are there.
 deps:
-	packaging/deps.sh nginx shellcheck curl
+	packaging/deps.sh nginx curl cc
 
 # The binary for every Linux with glibc 2.17 or later, in target/dist: make dist ARCHS=x86_64
 ARCHS ?= x86_64 aarch64
@@ -61,3 +63,7 @@ test-arm64:
 	packaging/deps.sh mmdebstrap qemu-aarch64-static ip curl
 	$(MAKE) rpm ARCHS=aarch64
 	packaging/test-arm64.sh target/rpm/asg-agent-*.aarch64.rpm
+
+# What has changed at AWS since packaging/aws/facts.toml was written, by the newest botocore and cfn-lint.
+facts:
+	packaging/aws/facts.sh

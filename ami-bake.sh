@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Bakes the agent into an AMI, and puts that AMI into a launch template. Needs bash 4.2 or later.
-# On the instance that becomes the image: install, verify, clean. From anywhere with AWS credentials: image, rollback,
-# prune. What each does is in `ami-bake.sh help`; the parts are in packaging/bake.
+# Bakes the agent into an AMI, and puts that AMI into a launch template. Needs bash 3.2 (macOS) or later, on the
+# instance 4.2 (Amazon Linux 2). On the instance that becomes the image: install, verify, clean. From anywhere with AWS
+# credentials: image, rollback, prune, doctor, acceptance. What each does is in `ami-bake.sh help`; the parts are in
+# packaging/bake.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -46,32 +47,39 @@ verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
     install | verify | clean) exec bash "$PARTS/instance.sh" "$verb" "$@" ;;
-    image | rollback | prune) ;;
+    image | rollback | prune | doctor | acceptance) ;;
     help | -h | --help) usage && exit 0 ;;
     '') usage >&2 && exit 2 ;;
     *) wrong "no verb $verb" ;;
 esac
 
-# The flags of each verb; those of others are refused, not ignored.
-declare -A OPT=()
+# The flags of each verb; those of others are refused, not ignored. bash 3.2 has no tables: a variable for each flag.
+# shellcheck disable=SC2086 # words are wanted
+unset ${!OPT_@} || true
 case $verb in
-    image) takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key nginx-conf ' ;;
-    rollback) takes=' launch-template asg to-version region ' ;;
-    prune) takes=' keep run launch-template region ' ;;
+    image)
+        takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key nginx-conf tags url max-error-pct checkpoint '
+        switches=' dry-run refresh watch '
+        ;;
+    rollback) takes=' launch-template asg to-version region url max-error-pct checkpoint ' switches=' dry-run refresh watch ' ;;
+    prune) takes=' keep run launch-template region ' switches=' dry-run all ' ;;
+    doctor) takes=' region rpm base-ami bucket instance-profile instance-type subnet kms-key asg launch-template ' switches='' ;;
+    acceptance) takes=' rpm region report instance-type kms-key client-cidr ' switches=' yes keep ' ;;
 esac
+set_opt() { printf -v "OPT_${1//-/_}" %s "$2"; }
 while [ $# -gt 0 ]; do
     flag=${1#--}
     case $1 in
-        --dry-run) OPT[dry-run]=1 && shift && continue ;;
-        --refresh)
-            [ "$verb" != prune ] || wrong "prune takes no --refresh"
-            OPT[refresh]=1 && shift && continue
-            ;;
         --*=*) set -- "--${flag%%=*}" "${flag#*=}" "${@:2}" && continue ;;
+        --*)
+            if [[ $switches == *" $flag "* ]]; then
+                set_opt "$flag" 1 && shift && continue
+            fi
+            ;;
     esac
     [[ $1 == --* && $takes == *" $flag "* ]] || wrong "$verb takes no $1"
     [ -n "${2:-}" ] || wrong "$1 wants a value"
-    OPT[$flag]=$2
+    set_opt "$flag" "$2"
     shift 2
 done
 
@@ -81,16 +89,26 @@ done
 . "$PARTS/remove.sh"
 # shellcheck source=packaging/bake/publish.sh
 . "$PARTS/publish.sh"
+# shellcheck source=packaging/bake/refresh.sh
+. "$PARTS/refresh.sh"
+# shellcheck source=packaging/bake/builder.sh
+. "$PARTS/builder.sh"
+# shellcheck source=packaging/bake/image.sh
+. "$PARTS/image.sh"
+# shellcheck source=packaging/bake/account.sh
+. "$PARTS/account.sh"
 case $verb in
-    image)
-        # shellcheck source=packaging/bake/builder.sh
-        . "$PARTS/builder.sh"
-        # shellcheck source=packaging/bake/image.sh
-        . "$PARTS/image.sh"
-        ;;
     prune)
         # shellcheck source=packaging/bake/prune.sh
         . "$PARTS/prune.sh"
+        ;;
+    doctor)
+        # shellcheck source=packaging/bake/doctor.sh
+        . "$PARTS/doctor.sh"
+        ;;
+    acceptance)
+        # shellcheck source=packaging/bake/acceptance.sh
+        . "$PARTS/acceptance.sh"
         ;;
 esac
 begin

@@ -31,6 +31,8 @@ package() {
         aarch64-glibc:*) echo libc6-dev-arm64-cross ;;
         chrt:*) echo util-linux ;;
         shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
+        cc:apt-get) echo gcc libc6-dev ;;
+        cc:*) echo gcc ;;
         *) echo "$1" ;;
     esac
 }
@@ -76,19 +78,30 @@ if [ "$manager" = apt-get ]; then
     # A package that starts a service must not: the tests start their own nginx.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-        "${as_root[@]}" chmod +x "$policy"
+        printf '#!/bin/sh\nexit 101\n' | ${as_root[@]+"${as_root[@]}"} tee "$policy" >/dev/null
+        ${as_root[@]+"${as_root[@]}"} chmod +x "$policy"
         # shellcheck disable=SC2064 # the value of now is meant
         trap "${as_root[*]} rm -f $policy" EXIT
     fi
     install() {
-        "${as_root[@]}" apt-get update -qq
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+        ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
     }
 else
-    install() { "${as_root[@]}" "$manager" install -y -q "$@"; }
+    install() { ${as_root[@]+"${as_root[@]}"} "$manager" install -y -q "$@"; }
 fi
-install "${packages[@]}" || {
-    echo "Could not install ${packages[*]} with $manager" >&2
+# All at once; where that fails, one by one: a package that this distribution lacks keeps no other from being there.
+if ! install "${packages[@]}"; then
+    echo "Not all of ${packages[*]} at once: one by one" >&2
+    for package in "${packages[@]}"; do
+        install "$package" || echo "Could not install $package with $manager" >&2
+    done
+fi
+lacking=()
+for command in "${missing[@]}"; do
+    is_there "$command" || lacking+=("$command")
+done
+[ ${#lacking[@]} -eq 0 ] || {
+    echo "Still missing: ${lacking[*]}" >&2
     exit "$failed"
 }

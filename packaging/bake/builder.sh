@@ -4,11 +4,28 @@
 INSTANCE=  # the one that was launched last
 ORPHAN_MINUTES=120  # an instance that nobody ends shuts itself down, and with that terminates
 
+# The tags that everything gets as well: --tags team=web,stage=test. In the command line's shorthand a comma or a brace
+# would begin something else, and a tag of ours is not to be forged.
+TAGS=()
+check_tags() {
+    local pair rest pattern='^[A-Za-z0-9_.:/+@-]+=[A-Za-z0-9_.:/+@ -]*$'
+    rest=$(opt tags)
+    while [ -n "$rest" ]; do
+        pair=${rest%%,*}
+        case $rest in *,*) rest=${rest#*,} ;; *) rest='' ;; esac
+        [[ $pair =~ $pattern ]] || wrong "--tags wants KEY=VALUE,KEY=VALUE, not $pair"
+        case $pair in
+            Name=* | ami-bake:* | aws:*) wrong "--tags can't set ${pair%%=*}" ;;
+        esac
+        TAGS+=("$pair")
+    done
+}
+
 # Tags of this run: tags TYPE NAME [KEY=VALUE…]
 tags() {
     local type=$1 pair all="{Key=Name,Value=$2},{Key=$RUN_TAG,Value=$RUN}"
     shift 2
-    for pair in "$@"; do
+    for pair in "$@" ${TAGS[@]+"${TAGS[@]}"}; do
         all+=",{Key=${pair%%=*},Value=${pair#*=}}"
     done
     printf 'ResourceType=%s,Tags=[%s]' "$type" "$all"
@@ -80,20 +97,20 @@ step() {
     local limit=$1 script id line words=''
     shift
     script=$(gzip -9n <"$PARTS/instance.sh" | base64 | tr -d '\n')
-    printf -v words '%q ' "$@"
     # As JSON: of what stands in it only the words can hold a backslash or a quote.
-    words=${words//\\/\\\\}
+    words=$(printf '%q ' "$@" | sed 's/[\\"]/\\&/g')
     printf '{"executionTimeout": ["%s"], "commands": ["set -eu", "umask 077", "mkdir -p /run/ami-bake",
         "echo %s | base64 -d | gzip -d >/run/ami-bake/instance.sh",
-        "exec bash /run/ami-bake/instance.sh %s"]}' "$limit" "$script" "${words//\"/\\\"}" >"$SCRATCH/step"
+        "exec bash /run/ami-bake/instance.sh %s"]}' "$limit" "$script" "$words" >"$SCRATCH/step"
     # Not the arguments of install: a signed URL is among them.
     if [ "$1" = install ]; then say "on $INSTANCE: $1"; else say "on $INSTANCE: $*"; fi
     until_true "$INSTANCE to register with SSM" step_sent ||
         die "$INSTANCE takes no command over SSM: $(complaint)"
     field id CommandId
     until_true "$1 on $INSTANCE" step_ended "$id" || die "$1 on $INSTANCE: $(complaint)"
+    pick .StandardOutputContent >"$SCRATCH/said"
     while IFS= read -r line; do
         [ -z "$line" ] || printf '    %s\n' "$line" >&2
-    done <<<"$(pick .StandardOutputContent)"
+    done <"$SCRATCH/said"
     [ "$STATUS" = Success ] || die "$1 on $INSTANCE ended as $STATUS: $(pick .StandardErrorContent | tail -n 5)"
 }

@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034 # variables and functions of the other parts
-# What image, rollback and prune share: how they speak, how they call AWS, and what happens when they end.
+# What image, rollback and prune share: how they speak, how they call AWS, and what happens when they end. Read by bash
+# 3.2 as well: an array that may be empty is written ${a[@]+"${a[@]}"}, and there is no declare -A, mapfile or ${a,,}.
 
 POLL=${AMI_BAKE_POLL:-5}  # seconds between two looks at something that takes its time
 PATIENCE=${AMI_BAKE_PATIENCE:-240}  # looks before giving up: 20 minutes
@@ -17,8 +18,16 @@ die() {
     exit 1
 }
 
-opt() { printf '%s' "${OPT[$1]:-}"; }
-asked() { [ -n "${OPT[$1]:-}" ]; }
+opt() {
+    local name=OPT_${1//-/_}
+    printf '%s' "${!name:-}"
+}
+asked() { [ -n "$(opt "$1")" ]; }
+
+# The SHA-256 of what comes in; macOS names the program otherwise.
+sha256() {
+    if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c 1-64
+}
 
 # One call of AWS; its JSON is in OUT. It ends the run when it fails.
 call() {
@@ -65,12 +74,15 @@ until_true() {
 # Prepares for calls, and for the end, whichever it is.
 begin() {
     local tool
-    for tool in aws jq gzip base64 sha256sum; do
+    for tool in aws jq gzip base64 od; do
         command -v "$tool" >/dev/null || wrong "$tool is not installed"
     done
+    command -v sha256sum >/dev/null || command -v shasum >/dev/null || wrong "sha256sum is not installed"
     export AWS_PAGER=
     if asked region; then
-        export AWS_REGION=${OPT[region]} AWS_DEFAULT_REGION=${OPT[region]}
+        AWS_REGION=$(opt region)
+        AWS_DEFAULT_REGION=$AWS_REGION
+        export AWS_REGION AWS_DEFAULT_REGION
     fi
     SCRATCH=$(mktemp -d)
     trap finish EXIT

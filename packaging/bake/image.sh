@@ -2,16 +2,17 @@
 # image: from a base image to one that was booted and answered.
 
 PUBLISH_ONLY=no
+SIZE=  # of the root volume, GiB
 
 # What is to be baked in: where it is, its hash, its version and architecture.
 read_rpm() {
-    local magic number
+    local magic number named='/asg-agent-([0-9][^-/]*)-[^-/]+\.(x86_64|aarch64)\.rpm' held='^asg-agent-([0-9][^-]*)-[^-]+$'
     RPM=$(opt rpm)
     SHA256=$(opt sha256)
     case $RPM in
         s3://*/* | https://*)
             [ -n "$SHA256" ] || wrong "--rpm $RPM wants --sha256 as well"
-            [[ $RPM =~ /asg-agent-([0-9][^-/]*)-[^-/]+\.(x86_64|aarch64)\.rpm ]] ||
+            [[ $RPM =~ $named ]] ||
                 wrong "$RPM is not named as asg-agent-VERSION-RELEASE.ARCHITECTURE.rpm is"
             VERSION=${BASH_REMATCH[1]} ARCH=${BASH_REMATCH[2]}
             ;;
@@ -27,11 +28,10 @@ read_rpm() {
                 19) ARCH=aarch64 ;;
                 *) wrong "$RPM is for neither x86_64 nor aarch64" ;;
             esac
-            VERSION=$(od -An -c -v -w66 -j10 -N66 "$RPM" | tr -d ' ' | sed 's/\\0.*//')
-            [[ $VERSION =~ ^asg-agent-([0-9][^-]*)-[^-]+$ ]] || wrong "$RPM holds $VERSION, not asg-agent"
+            VERSION=$(tail -c +11 "$RPM" | head -c 66 | tr '\0' '\n' | head -n 1)
+            [[ $VERSION =~ $held ]] || wrong "$RPM holds $VERSION, not asg-agent"
             VERSION=${BASH_REMATCH[1]}
-            number=$(sha256sum <"$RPM")
-            number=${number%% *}
+            number=$(sha256 <"$RPM")
             [ -z "$SHA256" ] || [ "$SHA256" = "$number" ] || wrong "$RPM has SHA-256 $number, not $SHA256"
             SHA256=$number
             ;;
@@ -53,6 +53,9 @@ read_base() {
         BASE=$(pick '.Reservations[0].Instances[0].ImageId')
         ROOT=$(pick '.Reservations[0].Instances[0].RootDeviceName')
         BASE_ARCH=$(pick '.Reservations[0].Instances[0].Architecture')
+        # Its whole size says how long an image of it may take.
+        ! attempt ec2 describe-volumes --filters "Name=attachment.instance-id,Values=$(opt instance-id)" ||
+            SIZE=$(pick '[.Volumes[].Size // 0] | add')
     else
         if [ "$BASE" = al2023 ]; then
             call ssm get-parameter \
@@ -82,11 +85,11 @@ root_size() {
 # The name says all that went in: two runs with the same inputs make one image.
 name_image() {
     local hash
-    hash=$(printf '%s\n' "$BASE" "$SHA256" "$(sha256sum <"$PARTS/instance.sh")" "$(opt kms-key)" \
+    hash=$(printf '%s\n' "$BASE" "$SHA256" "$(sha256 <"$PARTS/instance.sh")" "$(opt kms-key)" \
         "$(opt nginx-conf)" \
-        "$(rpm_key | sha256sum)" | sha256sum)
+        "$(rpm_key | sha256)" | sha256)
     # What an instance holds can't be known beforehand: its image is never taken for an earlier one.
-    ! asked instance-id || hash=$(printf '%s\n' "$hash" "$(opt instance-id)" "$RUN" | sha256sum)
+    ! asked instance-id || hash=$(printf '%s\n' "$hash" "$(opt instance-id)" "$RUN" | sha256)
     NAME=asg-agent-$VERSION-$ARCH-${hash:0:12}
 }
 
@@ -106,16 +109,30 @@ find_image() {
         "ami-bake.sh prune --run $(pick --arg key "$RUN_TAG" '.Images[0].Tags[]? | select(.Key == $key) | .Value')"
 }
 
+# Without --subnet: a default subnet in a zone where the type is offered, the first by zone id (a zone's name means
+# another place in each account, its id doesn't: EC2 guide, "Availability Zone IDs").
 read_network() {
     SUBNET=$(opt subnet)
     if [ -n "$SUBNET" ]; then
         call ec2 describe-subnets --subnet-ids "$SUBNET"
+        ZONE=$(pick '.Subnets[0].AvailabilityZoneId')
     else
+        local subnets zones
         call ec2 describe-subnets --filters Name=default-for-az,Values=true
-        SUBNET=$(pick '.Subnets | sort_by(.AvailabilityZone)[0].SubnetId')
-        [ -n "$SUBNET" ] || die "there is no default subnet in this region: name one that reaches SSM with --subnet"
+        subnets=$OUT
+        [ "$(pick '.Subnets | length')" != 0 ] ||
+            die "there is no default subnet in this region: name one that reaches SSM with --subnet"
+        zones='[]'
+        ! attempt ec2 describe-instance-type-offerings --location-type availability-zone-id \
+            --filters "Name=instance-type,Values=$TYPE" || zones=$(pick -c '[.InstanceTypeOfferings[].Location]')
+        OUT=$subnets
+        SUBNET=$(pick --argjson zones "${zones:-[]}" '.Subnets
+            | (map(select(.AvailabilityZoneId as $z | $zones | index($z))) | if length > 0 then . else null end) // .
+            | sort_by(.AvailabilityZoneId)[0].SubnetId')
+        ZONE=$(pick --arg id "$SUBNET" '.Subnets[] | select(.SubnetId == $id) | .AvailabilityZoneId')
     fi
     VPC=$(pick --arg id "$SUBNET" '.Subnets[] | select(.SubnetId == $id) | .VpcId')
+    ZONE=${ZONE:-an unknown zone}
 }
 
 plan() {
@@ -129,7 +146,7 @@ plan() {
         echo "base       $BASE, $BASE_ARCH, root $ROOT"
         echo "rpm        $RPM, $VERSION, SHA-256 $SHA256"
         case $RPM in https://* | s3://*) ;; *) echo "upload     to s3://$BUCKET/$OBJECT_KEY; removed at the end" ;; esac
-        echo "builder    $TYPE in $SUBNET, $encrypted, IMDSv2, no key pair, no ingress, profile $PROFILE"
+        echo "builder    $TYPE in $SUBNET ($ZONE), $encrypted, IMDSv2, no key pair, no ingress, profile $PROFILE"
         echo "on it      install, verify, clean, clean --check; stop; create-image; modify-image-attribute: IMDSv2"
         echo "boot test  a second $TYPE from the new image: verify --booted"
     fi
@@ -153,7 +170,37 @@ hand_over_rpm() {
                 --expected-bucket-owner "$ACCOUNT"
             ;;
     esac
-    URL=$(aws s3 presign "$source" --expires-in 3600 2>"$SCRATCH/err") || die "aws s3 presign failed: $(complaint)"
+    presign "$source"
+}
+
+# A URL for the builder, in URL: for the endpoint of the bucket's own region, with Signature Version 4. The command line
+# 1 signs for s3.amazonaws.com otherwise, which redirects for a new bucket, and for us-east-1 with version 2, which
+# fails for a bucket that is encrypted with KMS.
+presign() {
+    local bucket region suffix=amazonaws.com config=$SCRATCH/aws-config
+    bucket=${1#s3://}
+    bucket=${bucket%%/*}
+    call s3api get-bucket-location --bucket "$bucket"
+    region=$(pick .LocationConstraint) # none: us-east-1; EU: eu-west-1
+    case $region in
+        '' | null) region=us-east-1 ;;
+        EU) region=eu-west-1 ;;
+        cn-*) suffix=amazonaws.com.cn ;;
+    esac
+    # A copy of the configuration, so that the user's stays as it is.
+    (umask 077 && cat "${AWS_CONFIG_FILE:-${HOME:-}/.aws/config}" >"$config" 2>/dev/null) || true
+    AWS_CONFIG_FILE=$config aws configure set s3.signature_version s3v4 >"$SCRATCH/err" 2>&1 ||
+         die "aws configure set: $(complaint)"
+    AWS_CONFIG_FILE=$config aws configure set s3.addressing_style virtual >"$SCRATCH/err" 2>&1 ||
+         die "aws configure set: $(complaint)"
+    URL=$(AWS_CONFIG_FILE=$config aws s3 presign "$1" --expires-in 3600 --region "$region" \
+        --endpoint-url "${AWS_ENDPOINT_URL_S3:-${AWS_ENDPOINT_URL:-https://s3.$region.$suffix}}" 2>"$SCRATCH/err") ||
+        die "aws s3 presign failed: $(complaint)"
+    rm -f "$config"
+    case $URL in
+        *X-Amz-Signature=*) ;;
+        *) die "aws s3 presign signed with Signature Version 2, which not every bucket takes: update the command line ($(aws --version 2>&1 | head -n 1))" ;;
+    esac
 }
 
 image_is_available() {
@@ -178,7 +225,8 @@ make_image() {
     call ec2 create-image --instance-id "$instance" --name "$name" --description "ami-bake $RUN from $BASE" \
         --tag-specifications "$(tags image "$name" "$@")" "$(tags snapshot "$name" "$@")"
     field IMAGE ImageId
-    until_true "the image $IMAGE" image_is_available "$IMAGE" || die "the image $IMAGE: $(complaint)"
+    # A first snapshot takes its time by what is on the disk: another 20 minutes for each 50 GiB.
+    PATIENCE=$((PATIENCE * (1 + ${SIZE:-0} / 50))) until_true "the image $IMAGE" image_is_available "$IMAGE" || die "the image $IMAGE: $(complaint)"
 }
 
 bake() {
@@ -198,16 +246,18 @@ bake() {
     builder=$INSTANCE
     ! asked rpm-key || more=(--rpm-key-base64 "$(rpm_key | base64 | tr -d '\n')")
     ! asked nginx-conf || more+=(--nginx-conf "$(opt nginx-conf)")
-    step 900 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" "${more[@]}"
-    step 300 verify
+    step 1800 install --rpm-url "$URL" --sha256 "$SHA256" --run "$RUN" --base "$BASE" ${more[@]+"${more[@]}"}
+    step 600 verify
+    MODES=$(sed -n 's/^ok    modes that work here: //p' "$SCRATCH/said" | tail -n 1)
     step 300 clean
     step 60 clean --check
     stop_instance "$builder"
-    make_image "$builder" "$NAME" "$NAME_TAG=$NAME" "ami-bake:base=$BASE" "ami-bake:rpm-sha256=$SHA256"
+    make_image "$builder" "$NAME" "$NAME_TAG=$NAME" "ami-bake:base=$BASE" "ami-bake:rpm-sha256=$SHA256" \
+        ${MODES:+"ami-bake:modes=$MODES"}
     call ec2 modify-image-attribute --image-id "$IMAGE" --imds-support v2.0
     terminate_instance "$builder"
     launch boot-test "$IMAGE"
-    step 300 verify --booted
+    step 600 verify --booted
     terminate_instance "$INSTANCE"
     call ec2 create-tags --resources "$IMAGE" --tags "Key=$TESTED_TAG,Value=$RUN"
 }
@@ -216,7 +266,8 @@ image() {
     asked rpm || wrong "image wants --rpm"
     asked base-ami || asked instance-id || wrong "image wants --base-ami or --instance-id"
     ! asked base-ami || ! asked instance-id || wrong "--base-ami and --instance-id exclude each other"
-    ! asked refresh || asked asg || wrong "--refresh wants --asg"
+    check_refresh_flags
+    check_tags
     ! asked rpm-key || [ -r "$(opt rpm-key)" ] || wrong "there is no file $(opt rpm-key)"
     read_rpm
     call sts get-caller-identity
@@ -234,6 +285,7 @@ image() {
     read_template
     if asked dry-run; then
         plan
+        [ "$PUBLISH_ONLY" = yes ] || check_account
         return
     fi
     if [ "$PUBLISH_ONLY" = yes ]; then
@@ -244,6 +296,7 @@ image() {
         bake
     fi
     publish "$IMAGE"
+    watch_refresh
     trap '' INT TERM HUP # from here on it is done
     KEEP_IMAGE=$IMAGE
     PUBLISHING=no

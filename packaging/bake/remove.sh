@@ -32,6 +32,10 @@ run_images() {
 run_snapshots() {
     list '.Snapshots[] | .SnapshotId' ec2 describe-snapshots --owner-ids self --filters "Name=tag:$RUN_TAG,Values=$1"
 }
+# Volumes that outlive their instance, as data volumes of a base image whose DeleteOnTermination is false.
+run_volumes() {
+    list '.Volumes[] | .VolumeId' ec2 describe-volumes --filters "Name=tag:$RUN_TAG,Values=$1"
+}
 run_groups() {
     list '.SecurityGroups[] | .GroupId' ec2 describe-security-groups --filters "Name=tag:$RUN_TAG,Values=$1"
 }
@@ -49,17 +53,19 @@ instances_gone() {
 
 # Removes an image and its snapshots.
 remove_image() {
-    local image=$1 snapshots snapshot
+    local image=$1 snapshots snapshot ok=0
     snapshots=$(snapshots_of "$image") || return 1
     insist ec2 deregister-image --image-id "$image" || return 1
     for snapshot in $snapshots; do
-        insist ec2 delete-snapshot --snapshot-id "$snapshot" || return 1
+        # One that stays is found by its tag the next time.
+        insist ec2 delete-snapshot --snapshot-id "$snapshot" || ok=1
     done
+    return "$ok"
 }
 
 # Everything of one run, but for the image in KEEP_IMAGE and its snapshots. Says what couldn't be removed.
 remove_run() {
-    local run=$1 left=() ids id kept=''
+    local run=$1 left=() ids id kept='' newline=$'\n'
     if [ -n "$KEEP_IMAGE" ]; then
         kept=$(snapshots_of "$KEEP_IMAGE") || { left+=("a look at $KEEP_IMAGE") && kept=unknown; }
     fi
@@ -70,7 +76,7 @@ remove_run() {
     if ids=$(run_instances "$run"); then
         if [ -n "$ids" ]; then
             # shellcheck disable=SC2086 # ids are words
-            insist ec2 terminate-instances --instance-ids $ids || left+=("instances ${ids//$'\n'/ }")
+            insist ec2 terminate-instances --instance-ids $ids || left+=("instances ${ids//$newline/ }")
             until_true "the instances of this run to end" instances_gone "$run" || left+=("instances that are ending")
         fi
     else
@@ -85,11 +91,18 @@ remove_run() {
     fi
     if ids=$(run_snapshots "$run"); then
         for id in $ids; do
-            [[ " ${kept//$'\n'/ } " == *" $id "* || $kept = unknown ]] && continue
+            [[ " ${kept//$newline/ } " == *" $id "* || $kept = unknown ]] && continue
             insist ec2 delete-snapshot --snapshot-id "$id" || left+=("snapshot $id")
         done
     else
         left+=("snapshots, which can't be listed")
+    fi
+    if ids=$(run_volumes "$run"); then
+        for id in $ids; do
+            insist ec2 delete-volume --volume-id "$id" || left+=("volume $id")
+        done
+    else
+        left+=("volumes, which can't be listed")
     fi
     if ids=$(run_groups "$run"); then
         for id in $ids; do
@@ -103,6 +116,6 @@ remove_run() {
             --expected-bucket-owner "$ACCOUNT" || left+=("s3://$BUCKET/$OBJECT_KEY")
     fi
     [ ${#left[@]} -eq 0 ] && return 0
-    say "could not remove: $(printf '%s; ' "${left[@]}")try ami-bake.sh prune --run $run"
+    say "could not remove: $(printf '%s; ' ${left[@]+"${left[@]}"})try ami-bake.sh prune --run $run"
     return 1
 }

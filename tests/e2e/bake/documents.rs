@@ -123,6 +123,10 @@ fn documents() -> Vec<(String, Vec<[String; 3]>)> {
     for part in text.split("Type: AWS::SSM::Document").skip(1) {
         let (parameters, steps) = part.split_once("mainSteps:").unwrap();
         let (_, parameters) = parameters.split_once("parameters:").unwrap();
+        // The automation runs these, and no program itself.
+        if !steps.contains("runShellScript") {
+            continue;
+        }
         let command =
             steps.lines().find_map(|line| line.trim().strip_prefix("- exec /usr/bin/agent ")).unwrap();
         let mut all: Vec<[String; 3]> = Vec::new();

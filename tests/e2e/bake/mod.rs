@@ -1,7 +1,12 @@
 //! From a clean instance to a launch template that works: `ami-bake.sh` and the AWS documents.
 
+mod account;
+mod bashes;
+mod deps;
 mod documents;
+mod facts;
 mod failures;
+mod groups;
 mod instance;
 mod packer;
 mod publish;
@@ -22,6 +27,8 @@ const FRONT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ami-bake.sh");
 struct World {
     place: Place,
     cloud: Cloud,
+    /// The bash that reads the script, where it isn't the one on the path.
+    bash: Option<PathBuf>,
 }
 
 /// What a run said and did.
@@ -39,7 +46,7 @@ impl World {
         fs::create_dir(place.join("bin")).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_aws_stand_in"), place.join("bin/aws")).unwrap();
         fs::write(place.join("asg-agent-0.1.0-1.x86_64.rpm"), lead()).unwrap();
-        Self { place, cloud }
+        Self { place, cloud, bash: None }
     }
 
     fn rpm(&self) -> PathBuf {
@@ -48,7 +55,11 @@ impl World {
 
     fn command(&self, args: &str) -> Command {
         let path = format!("{}:{}", self.place.join("bin").display(), std::env::var("PATH").unwrap());
-        let mut command = Command::new(FRONT);
+        let mut command = match &self.bash {
+            Some(bash) => Command::new(bash),
+            None => Command::new(FRONT),
+        };
+        command.args(self.bash.iter().map(|_| FRONT));
         command.env_clear().env("PATH", path).env("TMPDIR", self.place.path());
         command.env("STAND_IN_FOLDER", self.place.path()).env("AMI_BAKE_POLL", "0.001");
         command.env("AMI_BAKE_PATIENCE", "50").args(args.split_ascii_whitespace());
@@ -69,6 +80,13 @@ impl World {
             command.env("STAND_IN_FAULT", fault);
         }
         Run::of(command)
+    }
+
+    /// Changes what the cloud holds.
+    fn set(&self, change: impl FnOnce(&mut Value)) {
+        let mut state = self.cloud.state().unwrap();
+        change(&mut state);
+        self.cloud.save(&state).unwrap();
     }
 
     fn holdings(&self) -> Value {

@@ -29,10 +29,7 @@ fn a_refresh_of_a_pinned_group_brings_its_own_way_back() {
     world.image("--asg web --refresh", None).done();
     let calls = world.cloud.calls();
     let refresh = calls.iter().find(|call| call.contains("start-instance-refresh")).unwrap();
-    assert!(
-        refresh.contains("\"AutoRollback\": true") && refresh.contains("\"Version\": \"2\""),
-        "{refresh}"
-    );
+    assert!(refresh.contains("\"AutoRollback\":true") && refresh.contains("\"Version\":\"2\""), "{refresh}");
     assert_eq!(world.holdings()["asg"]["version"], "1", "the refresh takes it over when it succeeds");
     let run = world.image("--asg web --refresh", None);
     assert!(run.code == Some(1) && run.stderr.contains("is under way"), "{}", run.stderr);

@@ -7,8 +7,30 @@ use super::{Answer, Call, id, list, table, tag_list};
 pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
     match call.name.as_str() {
         "describe-subnets" => Ok(
-            json!({"Subnets": [{"SubnetId": "subnet-a", "VpcId": "vpc-a", "AvailabilityZone": "eu-west-1a"}]}),
+            json!({"Subnets": [{"SubnetId": "subnet-a", "VpcId": "vpc-a", "AvailabilityZone": "eu-west-1a",
+                "AvailabilityZoneId": "euw1-az2", "MapPublicIpOnLaunch": true}]}),
         ),
+        "describe-fleets" => Ok(json!({"Fleets": state["fleets"]})),
+        "describe-spot-fleet-requests" => Ok(json!({"SpotFleetRequestConfigs": []})),
+        "describe-volumes" => {
+            let attached = call.values("filters").iter().any(|f| f.starts_with("Name=attachment."));
+            let all = table(state, "volumes")
+                .iter()
+                .filter(|(_, volume)| !attached && call.tag_matches(&volume["tags"]));
+            let all: Vec<_> = all.map(|(id, _)| json!({"VolumeId": id, "Size": 8})).collect();
+            Ok(json!({"Volumes": all}))
+        }
+        "delete-volume" => {
+            let volume = call.value("volume-id");
+            let holder = state["volumes"][&volume]["of"].as_str().unwrap_or_default().to_owned();
+            if state["instances"][&holder]["state"].as_str().is_some_and(|state| state != "terminated") {
+                return Err(("VolumeInUse", format!("{volume} is attached to {holder}")));
+            }
+            table(state, "volumes")
+                .remove(&volume)
+                .map(|_| json!({}))
+                .ok_or(("InvalidVolume.NotFound", volume))
+        }
         "create-security-group" => {
             call.knows(&["group-name", "description", "vpc-id", "tag-specifications"])?;
             let group = id(state, "sg");
@@ -77,6 +99,12 @@ fn run(state: &mut Value, call: &Call) -> Answer {
     let made = json!({"state": "running", "image": image, "tags": call.tags("instance"), "looks": 0,
         "group": call.value("security-group-ids"), "token": call.value("client-token")});
     table(state, "instances").insert(instance.clone(), made);
+    // A base image with a data volume that isn't deleted with its instance.
+    if state["data_volume"] == true {
+        let volume = id(state, "vol");
+        let made = json!({"tags": call.tags("volume"), "of": instance});
+        table(state, "volumes").insert(volume, made);
+    }
     Ok(json!({"Instances": [{"InstanceId": instance}]}))
 }
 

@@ -23,11 +23,16 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
         "describe-snapshots" => {
             let all =
                 table(state, "snapshots").iter().filter(|(_, snapshot)| call.tag_matches(&snapshot["tags"]));
-            let all: Vec<_> = all.map(|(id, _)| json!({"SnapshotId": id})).collect();
+            let all: Vec<_> = all
+                .map(|(id, snapshot)| json!({"SnapshotId": id, "Tags": tag_list(&snapshot["tags"])}))
+                .collect();
             Ok(json!({"Snapshots": all}))
         }
         "delete-snapshot" => {
             let snapshot = call.value("snapshot-id");
+            if state["locked_snapshots"] == true {
+                return Err(("OperationNotPermitted", format!("{snapshot} is locked")));
+            }
             if table(state, "images").values().any(|image| image["snapshot"] == *snapshot) {
                 return Err(("InvalidSnapshot.InUse", format!("{snapshot} is in use by an image")));
             }

@@ -1,6 +1,7 @@
 //! A stand-in for the `aws` command line: it knows the calls of `ami-bake.sh` and no others, keeps what they made, writes
 //! every call down, and fails where it is told to. What it takes its time for in AWS takes two looks here.
 
+mod account;
 mod autoscaling;
 mod call;
 mod ec2;
@@ -45,7 +46,10 @@ impl Cloud {
             "commands": {},
             "templates": {"lt-web": {"name": "web", "default": 1,
                 "versions": [{"n": 1, "image": "ami-base", "description": ""}]}},
+            "volumes": {},
             "asg": {"name": "web", "template": "lt-web", "version": pin},
+            "more_groups": [],
+            "fleets": [],
             "refreshes": [],
         });
         let cloud = Self { folder: folder.to_owned() };
@@ -166,8 +170,16 @@ fn script() -> anyhow::Result<Pid> {
 fn dispatch(state: &mut Value, call: &Call) -> Answer {
     match (call.service.as_str(), call.name.as_str()) {
         ("configure", "get") => Ok(Value::String("eu-west-1".to_owned())),
-        ("sts", "get-caller-identity") => Ok(json!({"Account": "123456789012"})),
-        ("s3", "presign") => Ok(Value::String("https://bucket.invalid/asg-agent.rpm?signature".to_owned())),
+        ("--version", _) => Ok(Value::String("aws-cli/2.31.0 Python/3.13 Linux exe/x86_64".to_owned())),
+        ("configure", "set") => Ok(Value::String(String::new())),
+        ("sts", "get-caller-identity") => {
+            Ok(json!({"Account": "123456789012", "Arn": "arn:aws:sts::123456789012:assumed-role/baker/me"}))
+        }
+        ("s3api", "get-bucket-location") => Ok(json!({"LocationConstraint": "eu-west-1"})),
+        ("s3", "presign") => {
+            let url = format!("{}/bucket/asg-agent.rpm?X-Amz-Signature=1", call.value("endpoint-url"));
+            Ok(Value::String(url))
+        }
         ("s3api", "put-object") => {
             call.knows(&["bucket", "key", "body", "expected-bucket-owner"])?;
             list(state, "objects").push(call.value("key").into());
@@ -177,6 +189,14 @@ fn dispatch(state: &mut Value, call: &Call) -> Answer {
             list(state, "objects").retain(|key| key != &call.value("key"));
             Ok(Value::String(String::new()))
         }
+        ("s3api" | "iam" | "kms", _) => account::dispatch(state, call),
+        (
+            "ec2",
+            "describe-instance-types"
+            | "describe-instance-type-offerings"
+            | "describe-route-tables"
+            | "describe-vpc-endpoints",
+        ) => account::dispatch(state, call),
         ("autoscaling", _) => autoscaling::dispatch(state, call),
         ("ssm", _) => ec2::ssm(state, call),
         ("ec2", name) if name.contains("launch-template") => templates::dispatch(state, call),

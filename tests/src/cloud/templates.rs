@@ -14,7 +14,7 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
         let all: Vec<_> = all
             .map(|(id, template)| {
                 json!({"LaunchTemplateId": id, "LaunchTemplateName": template["name"],
-                    "DefaultVersionNumber": template["default"]})
+                    "DefaultVersionNumber": template["default"], "LatestVersionNumber": newest(template)})
             })
             .collect();
         return match all.as_slice() {
@@ -75,4 +75,10 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
         }
         _ => call.unknown(),
     }
+}
+
+/// The number of its newest version.
+fn newest(template: &Value) -> u64 {
+    let all = template["versions"].as_array().into_iter().flatten();
+    all.filter_map(|version| version["n"].as_u64()).max().unwrap_or(0)
 }
