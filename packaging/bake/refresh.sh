@@ -54,9 +54,16 @@ observe() {
     local agent
     agent=$(agent_program)
     say "asking $(opt url) meanwhile; more than $(opt max-error-pct) % errors undo the refresh"
-    "$agent" drill failover --observe --json --url "$(opt url)" --secs 1h --force \
+    "$agent" drill failover --observe --json --url "$(opt url)" --secs 12h \
         --max-error-pct "$(opt max-error-pct)" --expect-instance none >"$SCRATCH/observed" 2>"$SCRATCH/observed.err" &
     OBSERVER=$!
+    # The refresh begins once clients are seen to be served; a load balancer that fails already is refused by the agent.
+    until_true "the first answers of $(opt url)" observer_has_begun || die "the load balancer can't be watched: $(observer_said)"
+}
+observer_has_begun() {
+    [ ! -s "$SCRATCH/observed" ] || return 0
+    observer_runs || return 2
+    return 1
 }
 observer_runs() { [ -n "$OBSERVER" ] && kill -0 "$OBSERVER" 2>/dev/null; }
 end_observer() {
@@ -104,10 +111,11 @@ watch_refresh() {
         *) die "the instance refresh of $(opt asg) ended as $STATUS: $(pick '.InstanceRefreshes[0].StatusReason')" ;;
     esac
 }
-# Whether more of all requests failed than is allowed.
+# Whether more of all requests failed than is allowed: a trickle, which no few seconds alone would show.
 too_many_errors() {
-    [ -n "$(jq -r --argjson most "$(opt max-error-pct)" 'select(.event == "result" or .event == "report")
-        | (.error_pct // 0) | select(. > $most)' "$SCRATCH/observed" 2>/dev/null)" ]
+    [ "$(jq -n --argjson most "$(opt max-error-pct)" 'reduce inputs as $line ({all: 0, bad: 0};
+        if $line.event == "request" then .all += 1 elif $line.event == "result" then .bad = $line.errors else . end)
+        | .bad * 100 > .all * $most' "$SCRATCH/observed")" = true ]
 }
 observer_said() { tail -n 3 "$SCRATCH/observed.err" | tr -s '\n' ' ' | cut -c 1-300; }
 

@@ -169,8 +169,8 @@ fn an_instance_whose_nginx_no_unit_has_and_whose_package_manager_is_busy() {
     // Started by hand, from a folder of its own, by no unit.
     let own = "systemctl disable -q --now nginx; rm -f /lib/systemd/system/nginx.service /etc/init.d/nginx /etc/rc?.d/S*nginx; \
         systemctl daemon-reload; mkdir -p /opt/nginx/conf /opt/nginx/sbin /opt/nginx/logs; cp /usr/sbin/nginx /opt/nginx/sbin/; \
-        rm /usr/sbin/nginx; printf 'error_log /opt/nginx/logs/error.log; pid /opt/nginx/logs/nginx.pid; events {} \
-        http { access_log /opt/nginx/logs/requests; server { listen 80; location / { return 200; } } }' \
+        rm /usr/sbin/nginx; printf 'error_log /opt/nginx/logs/error.log;\\npid /opt/nginx/logs/nginx.pid;\\nevents {}\\nhttp {\\n\
+        access_log /opt/nginx/logs/requests;\\nserver { listen 80; location / { return 200; } }\\n}\\n' \
         >/opt/nginx/conf/nginx.conf; /opt/nginx/sbin/nginx -c /opt/nginx/conf/nginx.conf";
     let output = machine.sh(own).unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -257,12 +257,12 @@ fn no_answer_is_taken_for_the_rpm(machine: &Machine, sum: &str) {
         let program = machine.root().join("usr/local/bin/curl");
         fs::write(&program, curl).unwrap();
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let (code, text) = bake(
-            machine,
-            &format!(
-                "install --rpm-url https://b.s3.eu-west-1.amazonaws.com/x?X-Amz-Signature=S3CR3T --sha256 {sum}"
-            ),
+        let line = format!(
+            "PATH=/usr/local/bin:$PATH bash /opt/instance.sh install --sha256 {sum} \
+             --rpm-url 'https://b.s3.eu-west-1.amazonaws.com/x?X-Amz-Signature=S3CR3T'"
         );
+        let output = machine.sh(&line).unwrap();
+        let (code, text) = (output.status.code(), said(&output));
         assert!(code == Some(1) && text.contains(why), "{status}: {text}");
         assert!(!text.contains("has SHA-256") && !text.contains("S3CR3T"), "{status}: {text}");
     }

@@ -11,6 +11,7 @@ mod instance;
 mod packer;
 mod publish;
 mod story;
+mod watch;
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -84,6 +85,7 @@ impl World {
 
     /// Changes what the cloud holds.
     fn set(&self, change: impl FnOnce(&mut Value)) {
+        let _turn = self.cloud.turn().unwrap();
         let mut state = self.cloud.state().unwrap();
         change(&mut state);
         self.cloud.save(&state).unwrap();

@@ -78,6 +78,15 @@ impl Cloud {
         Ok(fs::write(self.folder.join("state.json"), serde_json::to_vec(state)?)?)
     }
 
+    /// One at a time changes what it holds: until the file is dropped.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn turn(&self) -> anyhow::Result<nix::fcntl::Flock<fs::File>> {
+        let file = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("turn"))?;
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+    }
+
     /// The calls so far, one a line.
     pub fn calls(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
@@ -121,9 +130,11 @@ impl Cloud {
         if strikes && kind == "before" {
             return Ok(refuse(args, &lost));
         }
+        let turn = self.turn()?;
         let mut state = self.state()?;
         let answer = dispatch(&mut state, &Call::parse(args));
         self.save(&state)?;
+        drop(turn);
         if strikes {
             match kind {
                 "TERM" => kill(script()?, Signal::SIGTERM)?,
