@@ -68,8 +68,9 @@ observer_has_begun() {
 observer_runs() { [ -n "$OBSERVER" ] && kill -0 "$OBSERVER" 2>/dev/null; }
 end_observer() {
     [ -n "$OBSERVER" ] || return 0
-    kill -INT "$OBSERVER" 2>/dev/null
-    wait "$OBSERVER" 2>/dev/null
+    # Not INT, which a shell lets its background processes ignore.
+    kill -TERM "$OBSERVER" 2>/dev/null || true
+    wait "$OBSERVER" 2>/dev/null || true
     OBSERVER=
     return 0
 }
