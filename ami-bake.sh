@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Bakes the agent into an AMI, and puts that AMI into a launch template. Needs bash 3.2 (macOS) or later, on the
 # instance 4.2 (Amazon Linux 2). On the instance that becomes the image: install, verify, clean. From anywhere with AWS
-# credentials: image, rollback, prune, doctor, acceptance. What each does is in `ami-bake.sh help`; the parts are in
+# credentials: image, rollback, prune, doctor. What each does is in `ami-bake.sh help`; the parts are in
 # packaging/bake.
 set -euo pipefail
 
@@ -19,11 +19,14 @@ On the instance that becomes the image, as root (packaging/bake/instance.sh, whi
 
 From anywhere with AWS credentials (needs the AWS command line and jq):
   image    --rpm FILE|s3://BUCKET/KEY|https://URL [--sha256 HEX] --base-ami AMI|al2023 | --instance-id ID
-           [--launch-template NAME] [--asg NAME [--refresh]] [--region REGION] [--dry-run]
+           [--launch-template NAME] [--asg NAME [--refresh [--watch …]]] [--region REGION] [--dry-run]
            [--bucket NAME] [--instance-profile NAME] [--instance-type TYPE] [--subnet ID] [--kms-key ID]
-           [--rpm-key FILE] [--nginx-conf FILE-ON-THE-INSTANCE]
-  rollback --launch-template NAME | --asg NAME [--to-version N] [--refresh] [--region REGION] [--dry-run]
-  prune    --keep N [--launch-template NAME] | --run ID   [--region REGION] [--dry-run]
+           [--rpm-key FILE] [--nginx-conf FILE-ON-THE-INSTANCE] [--tags KEY=VALUE,…]
+  rollback --launch-template NAME | --asg NAME [--to-version N] [--refresh [--watch …]] [--region REGION] [--dry-run]
+           --watch: [--checkpoint PCT] [--url URL --max-error-pct PCT]   wait, and undo a refresh that costs clients
+  prune    --keep N|--all [--launch-template NAME] | --run ID [--all]   [--region REGION] [--dry-run]
+  doctor   [--asg NAME] [--rpm FILE] [--bucket …] [--instance-profile …] [--instance-type …] [--subnet …] [--kms-key …]
+           [--region REGION]     look whether image could work from here; touches nothing
 
 image launches a builder (IMDSv2, encrypted gp3, no key pair, no ingress), installs, verifies and cleans over SSM,
 stops it, makes the image, boots that and verifies it again; only then a new version of the launch template becomes
@@ -47,7 +50,7 @@ verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
     install | verify | clean) exec bash "$PARTS/instance.sh" "$verb" "$@" ;;
-    image | rollback | prune | doctor | acceptance) ;;
+    image | rollback | prune | doctor) ;;
     help | -h | --help) usage && exit 0 ;;
     '') usage >&2 && exit 2 ;;
     *) wrong "no verb $verb" ;;
@@ -64,7 +67,6 @@ case $verb in
     rollback) takes=' launch-template asg to-version region url max-error-pct checkpoint ' switches=' dry-run refresh watch ' ;;
     prune) takes=' keep run launch-template region ' switches=' dry-run all ' ;;
     doctor) takes=' region rpm base-ami bucket instance-profile instance-type subnet kms-key asg launch-template ' switches='' ;;
-    acceptance) takes=' rpm region report instance-type kms-key client-cidr ' switches=' yes keep ' ;;
 esac
 set_opt() { printf -v "OPT_${1//-/_}" %s "$2"; }
 while [ $# -gt 0 ]; do
@@ -105,10 +107,6 @@ case $verb in
     doctor)
         # shellcheck source=packaging/bake/doctor.sh
         . "$PARTS/doctor.sh"
-        ;;
-    acceptance)
-        # shellcheck source=packaging/bake/acceptance.sh
-        . "$PARTS/acceptance.sh"
         ;;
 esac
 begin

@@ -1,6 +1,6 @@
 """Edits what AWS is said to publish, one place for each fact with a source, and the files that rely on facts; prints for
 each edit whether facts.py found it: facts_edits.py FACTS.PY BOTOCORE CFNLINT"""
-import copy, importlib.util, io, contextlib, os, re, shutil, sys, tempfile, types
+import copy, glob, importlib.util, io, contextlib, os, re, shutil, sys, tempfile, types
 
 path, botocore, cfnlint = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("facts", path)
@@ -98,18 +98,27 @@ with tempfile.TemporaryDirectory() as folder:
     root = facts.ROOT
     uses = [(fact, use) for fact in table for use in fact.get("in", [])]
     for _, use in uses:
-        place = os.path.join(folder, use["file"])
+        source, place = os.path.join(root, use["file"]), os.path.join(folder, use["file"])
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        shutil.copy(os.path.join(root, use["file"]), place)
+        if not os.path.isdir(source):
+            shutil.copy(source, place)
+        elif not os.path.isdir(place):
+            shutil.copytree(source, place)
     facts.ROOT = folder
     for fact, use in uses:
         place = os.path.join(folder, use["file"])
-        with open(place, encoding="utf-8") as file:
-            text = file.read()
-        with open(place, "w", encoding="utf-8") as file:
-            file.write(re.sub(use["says"], "something else", text))
+        names = [place] if os.path.isfile(place) else glob.glob(os.path.join(place, "**", "*.rs"), recursive=True)
+        kept = {}
+        for name in names:
+            with open(name, encoding="utf-8") as file:
+                text = file.read()
+            if re.search(use["says"], text):
+                kept[name] = text
+                with open(name, "w", encoding="utf-8") as file:
+                    file.write(re.sub(use["says"], "something else", text))
         lines = list(facts.in_files(fact))
         judge(f"{fact['id']} in {use['file']}", 1 if lines else 0, f"CHANGED  {fact['id']}: {lines}" if lines else "", fact)
-        with open(place, "w", encoding="utf-8") as file:
-            file.write(text)
+        for name, text in kept.items():
+            with open(name, "w", encoding="utf-8") as file:
+                file.write(text)
 print(f"{found} found, {missed} missed")
