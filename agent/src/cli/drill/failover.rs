@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use serde_json::Value;
 use tokio::sync::watch;
 
 use super::args::{CheckArgs, ClientArgs};
@@ -34,9 +33,11 @@ use crate::drill::schedule::phase::Marks;
 use crate::drill::schedule::run::{self, Drill, What, run};
 use crate::drill::schedule::signals::SignalStream;
 use crate::fault::{self, Mode};
+use crate::health::Verdict;
 use crate::identity::{self, Identity, Notice};
 use crate::nginx;
 use crate::probes;
+use crate::serve::status::Status;
 use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
@@ -54,24 +55,23 @@ fn here(settings: &nginx::target::Settings) -> Option<SocketAddr> {
 }
 
 /// What the daemon here knows, if one runs.
-async fn daemon(admin: SocketAddr) -> Option<Value> {
+async fn daemon(admin: SocketAddr) -> Option<Status> {
     let client = reqwest::Client::builder().no_proxy().timeout(HERE_LIMIT).build().ok()?;
     let text = client.get(format!("http://{admin}/status")).send().await.ok()?.text().await.ok()?;
-    let status: Value = serde_json::from_str(&text).ok()?;
-    (status["event"] == "status").then_some(status)
+    serde_json::from_str(&text).ok()
 }
 
 /// The slowest interval of the probes that the daemon sees.
-fn kept_interval(status: &Value) -> Option<Duration> {
-    let nodes = status["probes"]["nodes"].as_array()?.iter();
-    let slowest = nodes.filter_map(|node| node["interval_p50_ms"].as_u64()).max()?;
+fn kept_interval(status: &Status) -> Option<Duration> {
+    let nodes = status.probes.nodes.iter();
+    let slowest = nodes.filter_map(|node| u64::try_from(node.interval_p50_ms?).ok()).max()?;
     Some(rhythm::rounded(Duration::from_millis(slowest)))
 }
 
 /// What the drill asks while it runs.
 struct Ask<'a> {
     rhythm: &'a RefCell<Option<Rhythm>>,
-    status: Option<&'a Value>,
+    status: Option<&'a Status>,
     check: Check,
     failing: Failing,
     observed: bool,
@@ -93,7 +93,7 @@ impl run::Context for Ask<'_> {
             rhythm.unhealthy()
         });
         let daemon = || {
-            let failing = self.status.is_some_and(|status| status["health"]["status"] == "fail");
+            let failing = self.status.is_some_and(|status| status.health.status == Verdict::Fail);
             failing.then(|| "this target is unhealthy already: its agent answers 503 on /health".to_owned())
         };
         log.or_else(daemon)
