@@ -18,7 +18,7 @@ const NEW_CONNECTION: Duration = Duration::from_secs(20);
 /// Without a kept connection to wake us, nginx is asked at least this often.
 const WITHOUT_TRIPWIRE: Duration = Duration::from_secs(1);
 /// From one answer to the next question while an nginx that failed has to show that it is back.
-const ON_PROBATION: Duration = Duration::from_millis(50);
+const ON_PROBATION: Duration = Duration::from_millis(35);
 
 /// The questions on their way and the one that is due next.
 #[derive(Debug)]

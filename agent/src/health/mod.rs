@@ -55,7 +55,7 @@ pub struct Settings {
     pub retry: Span,
     /// So many checks in a row must fail until the target is unhealthy.
     pub fall: u32,
-    /// So many must pass in a row until it is healthy again, asked in quick succession (50 ms) from the first one on.
+    /// So many must pass in a row until it is healthy again, asked in quick succession (35 ms) from the first one on.
     /// With 10, a server that fails two of three requests isn't taken for a healthy one.
     pub rise: u32,
     /// Without a fresh result for so long, `/health` fails whatever the last one said.
@@ -69,7 +69,7 @@ pub struct Settings {
 impl Default for Settings {
     /// A dead nginx is found within `(fall − 1) · retry` of the kernel closing the kept connection, or within 1.25 s
     /// where none is kept; a hung one within `interval + (fall − 1) · retry + timeout`, 2.95 s.
-    /// One that is back is healthy within `retry + (rise − 1) · 50 ms` and the time of so many answers.
+    /// One that is back is healthy within `retry + (rise − 1) · 35 ms` and the time of so many answers.
     fn default() -> Self {
         Self {
             interval: Span::millis(2000),

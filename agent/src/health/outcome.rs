@@ -36,7 +36,7 @@ impl fmt::Display for Outcome {
         match reply {
             Reply::Status(status) => write!(f, "answered {status}")?,
             Reply::NoStatus(what) => f.write_str(what)?,
-            Reply::Closed => f.write_str("closed the connection without an answer, as `return 444` does")?,
+            Reply::Closed => f.write_str("closed the connection, as `return 444` does,")?,
             Reply::Refused => f.write_str("connection refused")?,
             Reply::Cut => f.write_str("cut the connection off")?,
             Reply::Garbage => f.write_str("what it answered is another protocol")?,
@@ -67,6 +67,7 @@ mod tests {
     fn only_an_answer_has_a_latency() {
         let text = |reply| Outcome::Replied(reply, Duration::from_micros(1500)).to_string();
         assert_eq!(text(Reply::Status(200)), "answered 200 in 1.5 ms");
+        assert_eq!(text(Reply::Closed), "closed the connection, as `return 444` does, in 1.5 ms");
         assert_eq!(text(Reply::Status(502)), "answered 502");
         assert_eq!(text(Reply::Refused), "connection refused");
     }
