@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub plan: &'a Plan,
     /// The policy's alarm.
     pub alarm: Option<Alarm>,
+    /// Whether the run ends once that is certain.
+    pub until_alarm: bool,
     /// CPUs that we may use.
     pub allowed: u32,
     /// The quota that binds us.
@@ -36,8 +38,10 @@ pub struct Facts<'a> {
 }
 
 /// What will be done, in one sentence.
-pub fn headline(plan: &Plan, manners: &str) -> String {
+pub fn headline(plan: &Plan, manners: &str, until_alarm: bool) -> String {
     let until = match plan.secs {
+        Some(secs) if until_alarm => format!("until the alarm is certain, {} at most", Span(secs)),
+        None if until_alarm => "until the alarm is certain".to_owned(),
         Some(secs) => format!("for {}", Span(secs)),
         None => "until interrupted".to_owned(),
     };
@@ -141,7 +145,7 @@ impl Facts<'_> {
     pub fn rows(&self, width: usize, all: bool) -> Vec<String> {
         let most = if all || width < 80 { usize::MAX } else { MOST_ROWS };
         let notices = self.notices();
-        let mut rows = wrap(&headline(self.plan, self.manners), width);
+        let mut rows = wrap(&headline(self.plan, self.manners, self.until_alarm), width);
         let mut left_out = false;
         // The headline names the quota already, where the workers yield inside its group only.
         let said = self.quota.is_some_and(|quota| self.manners.contains(&quota.at.display().to_string()));
@@ -198,7 +202,7 @@ impl Facts<'_> {
             ),
         };
         let mut told = vec![
-            ("Load", headline(self.plan, self.manners)),
+            ("Load", headline(self.plan, self.manners, self.until_alarm)),
             ("Instance", instance),
             ("CPUs allowed", usable),
             ("Monitoring", monitoring),
@@ -287,6 +291,7 @@ mod tests {
             question,
             plan,
             alarm,
+            until_alarm: false,
             allowed: 2,
             quota,
             manners,

@@ -3,7 +3,7 @@
 use crate::serve::history::{CELL_SECS, History};
 
 /// Datapoints that target tracking's scale-out alarm takes at standard resolution, one a minute.
-pub const DATAPOINTS: usize = 3;
+pub const DATAPOINTS: usize = crate::stress::forecast::DATAPOINTS as usize;
 
 /// A minute of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::cli::exit::OrExit;
+use crate::cli::{Exit, Failure};
 use crate::identity;
 use crate::stress::curve::Curve;
 use crate::sys::sigwait::Signals;
@@ -22,7 +24,10 @@ const STACK_BYTES: usize = 256 << 10;
 const IMDS_LIMIT: Duration = Duration::from_secs(5);
 
 /// A profile, or the signal that came while it was read: a FIFO may never have a writer, and stdin nobody who types.
-pub(super) fn profile(path: &Path, signals: &Signals) -> anyhow::Result<Result<Curve, i32>> {
+///
+/// # Errors
+/// Exit 2 for a profile that can't be read or followed, exit 3 where the host allows no thread.
+pub(super) fn profile(path: &Path, signals: &Signals) -> Result<Result<Curve, i32>, Failure> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     let (ours, theirs) = UnixStream::pair().context("cannot wait for the profile")?;
     let (sender, text) = channel();
@@ -40,8 +45,8 @@ pub(super) fn profile(path: &Path, signals: &Signals) -> anyhow::Result<Result<C
         }
     }
     let text = text.recv().context("cannot read the profile")?;
-    let text = text.with_context(|| format!("cannot read the profile {name}"))?;
-    Curve::parse(&text).with_context(|| format!("profile {name}")).map(Ok)
+    let text = text.with_context(|| format!("cannot read the profile {name}")).or_exit(Exit::Usage)?;
+    Curve::parse(&text).with_context(|| format!("profile {name}")).or_exit(Exit::Usage).map(Ok)
 }
 
 fn read(path: &PathBuf) -> std::io::Result<String> {

@@ -58,6 +58,7 @@ pub(super) fn foreign(args: &[OsString]) -> Option<String> {
 struct Scene {
     plan: Plan,
     alarm: Option<Alarm>,
+    until_alarm: bool,
     period: Period,
     host: Capacity,
     warmup: Option<Warmup>,
@@ -73,16 +74,19 @@ impl Args {
         // Before anything starts: a signal from now on ends the run with its summary. SIGCONT tells that it was stopped.
         let signals = Signals::block_also(&[Signal::SIGCONT]).context("cannot wait for signals")?;
         let result = self.go(common, &signals);
-        // What is told of a failure is written by this thread, to a terminal that may be stopped.
-        signals.release();
+        if result.is_err() {
+            // What is told of a failure is written by this thread, to a terminal that may be stopped. After a run a second
+            // signal, as timeout(1) sends it, must not take the summary.
+            signals.release();
+        }
         result
     }
 
     fn go(&self, common: &Common, signals: &Signals) -> Result<Exit, Failure> {
         let settings = Settings::load(common, Vec::new())?;
         let alarm = self.policy()?;
-        let profile = self.profile.as_deref().map(|path| input::profile(path, signals)).transpose();
-        let profile = match profile.or_exit(Exit::Usage)? {
+        let profile = self.profile.as_deref().map(|path| input::profile(path, signals)).transpose()?;
+        let profile = match profile {
             Some(Err(signal)) => return Ok(Exit::Signal(signal)),
             Some(Ok(curve)) => Some(curve),
             None => None,
@@ -137,7 +141,8 @@ impl Args {
             None if uptime < USUAL_WARMUP => Some(Warmup { until: ends(USUAL_WARMUP), named: false }),
             None => None,
         };
-        Ok(Scene { plan, alarm, period: self.alarm_period, host, warmup, allowed })
+        let (period, until_alarm) = (self.alarm_period, self.until_alarm.is_some());
+        Ok(Scene { plan, alarm, until_alarm, period, host, warmup, allowed })
     }
 
     fn explained(&self, scene: &Scene, settings: &Settings, common: &Common) -> Exit {
@@ -187,6 +192,7 @@ impl Scene {
             question: self.question(seen, began, began),
             plan: &self.plan,
             alarm: self.alarm,
+            until_alarm: self.until_alarm,
             allowed: self.allowed.count(),
             quota: self.allowed.quota.as_ref(),
             manners,
