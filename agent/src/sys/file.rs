@@ -193,9 +193,9 @@ impl Lock {
                 Err(e) => return Err(e.into()),
             }
             // The name may have been given to another file meanwhile: whoever comes next would lock that one.
-            let (locked, named) = (file.metadata()?, fs::symlink_metadata(path));
-            if named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
-                return Ok(Some(Self { file }));
+            let lock = Self { file };
+            if lock.is_current(path) {
+                return Ok(Some(lock));
             }
         }
     }
@@ -213,6 +213,12 @@ impl Lock {
                 taken => return Ok(taken),
             }
         }
+    }
+
+    /// Whether the name is still that of the file that is locked: otherwise somebody else can have the lock as well.
+    pub fn is_current(&self, path: &Path) -> bool {
+        matches!((self.file.metadata(), fs::symlink_metadata(path)),
+            (Ok(ours), Ok(named)) if (ours.dev(), ours.ino()) == (named.dev(), named.ino()))
     }
 
     /// Whether this process is the one that holds the lock, as the kernel says (`/proc/locks`, proc_locks(5)).
@@ -324,6 +330,11 @@ mod tests {
         assert!(Lock::is_held_by(&path, us) && !Lock::is_held_by(&path, us + 1));
         drop(held);
         assert!(!Lock::is_held_by(&path, us));
+        let robbed = Lock::try_take(&path).unwrap().unwrap();
+        assert!(robbed.is_current(&path));
+        fs::remove_file(&path).unwrap();
+        assert!(!robbed.is_current(&path));
+        drop(robbed);
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }

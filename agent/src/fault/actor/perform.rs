@@ -80,7 +80,12 @@ impl Actor<'_, '_> {
                 self.outcome(gone.map_err(|source| FaultError::File { path, source }))
             }
             Action::Remove => {
-                let removed = Record::remove(&self.paths.state).map_err(FaultError::from);
+                // Only ours; one that can't be read has been ours.
+                let ours = self.record.as_ref().map(|record| &record.id);
+                let other =
+                    Record::read(&self.paths.state).ok().flatten().is_some_and(|r| Some(&r.id) != ours);
+                let removed = if other { Ok(()) } else { Record::remove(&self.paths.state) };
+                let removed = removed.map_err(FaultError::from);
                 failpoint("recover.removed");
                 self.outcome(removed)
             }
@@ -365,6 +370,10 @@ impl Actor<'_, '_> {
             let source = io::Error::new(io::ErrorKind::TimedOut, "its time was over before it began");
             return self.outcome::<()>(Err(self.not_injected(source)));
         }
+        if !self.lock.as_ref().is_some_and(|lock| lock.is_current(&lock::path(self.paths))) {
+            let robbed = io::Error::other("the lock was removed by somebody meanwhile");
+            return self.outcome::<()>(Err(self.not_injected(robbed)));
+        }
         Event::Done
     }
 
@@ -438,6 +447,7 @@ impl Actor<'_, '_> {
             self.step(Step::Recovering { why });
         }
         failpoint("recover.begun");
+        self.end_keeper(&record);
         let rebooted = self.is_of_another_boot(&record);
         let paths = self.paths;
         let restored = match record.target.clone().map(|t| if rebooted { t.of_another_boot() } else { t }) {
@@ -461,6 +471,19 @@ impl Actor<'_, '_> {
             Err(reason) => {
                 self.error = Some(FaultError::NotRecovered(reason));
                 Event::Failed
+            }
+        }
+    }
+
+    /// Where the keeper holds nginx or answers for it, its end is the end of that; and one that was told to begin, by a
+    /// command that died since, must not begin once nginx was seen to answer.
+    fn end_keeper(&self, record: &Record) {
+        let us = Identity::ours().ok();
+        let keepers = [record.keeper, arm::keeper(self.paths)].into_iter().flatten();
+        for keeper in keepers.filter(|keeper| record.mode.needs_keeper() && Some(*keeper) != us) {
+            if let Ok(Some(process)) = Handle::open(keeper) {
+                let _ = process.signal(rustix::process::Signal::KILL);
+                process.wait_end(GOING);
             }
         }
     }

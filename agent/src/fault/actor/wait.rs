@@ -101,6 +101,9 @@ impl Actor<'_, '_> {
                 if gone {
                     return Ok(Woken::RecordGone);
                 }
+                if self.keeper.is_none() {
+                    return Ok(Woken::KeeperGone);
+                }
                 match self.still_effective(record) {
                     Err(what) => return Ok(self.lost(what)),
                     Ok(observed) if now >= self.next_tick => {

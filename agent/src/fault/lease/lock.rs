@@ -17,7 +17,8 @@ pub(in crate::fault) const LONGEST: Duration = Duration::from_secs(30);
 /// How often a lock that is held is looked at again.
 const AGAIN: Duration = Duration::from_millis(50);
 
-fn path(paths: &Paths) -> PathBuf {
+/// Where it lies.
+pub(in crate::fault) fn path(paths: &Paths) -> PathBuf {
     paths.run.join("fault.lock")
 }
 

@@ -1,4 +1,4 @@
-//! The mark of the last fault that was ended: whoever finds no record learns from it whether somebody has looked at
+//! The marks of the last faults that were ended: whoever finds no record learns from it whether somebody has looked at
 //! nginx, or has only removed a file. It lies in the run folder: after a reboot nobody remembers the fault without its
 //! record.
 
@@ -20,21 +20,30 @@ pub(in crate::fault) struct Mark {
     pub(in crate::fault) first_ok_after_ms: u64,
 }
 
+/// How many: one who was slow may ask for his fault after others came and went.
+const KEPT: usize = 16;
+
 fn path(paths: &Paths) -> PathBuf {
     paths.run.join("fault.ended")
+}
+
+fn all(paths: &Paths) -> Vec<Mark> {
+    let bytes = file::read_trusted(&path(paths), 64 << 10).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// Says that this fault was ended.
 pub(in crate::fault) fn write(paths: &Paths, record: &Record, first_ok_after_ms: u64) -> io::Result<()> {
     file::ensure_folder(&paths.run)?;
-    let mark = Mark { id: record.id.clone(), first_ok_after_ms };
-    file::replace(&path(paths), &serde_json::to_vec(&mark)?, 0o644)
+    let mut marks = all(paths);
+    marks.push(Mark { id: record.id.clone(), first_ok_after_ms });
+    let last = marks.get(marks.len().saturating_sub(KEPT)..).unwrap_or_default();
+    file::put(&path(paths), &serde_json::to_vec(last)?, 0o644)
 }
 
 /// The mark of this fault, if it was ended.
 pub(in crate::fault) fn of(paths: &Paths, id: &str) -> Option<Mark> {
-    let bytes = file::read_trusted(&path(paths), 4096).ok().flatten()?;
-    serde_json::from_slice(&bytes).ok().filter(|mark: &Mark| mark.id == id)
+    all(paths).into_iter().find(|mark| mark.id == id)
 }
 
 #[cfg(test)]
@@ -42,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_of_one_fault_and_needs_no_folder() {
+    fn a_mark_is_of_one_fault_and_the_last_ones_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let paths = Paths { state: at("state"), run: at("run"), log: at("log") };
@@ -52,5 +61,9 @@ mod tests {
         write(&paths, &record, 12).unwrap();
         assert_eq!(of(&paths, "7").map(|mark| mark.first_ok_after_ms), Some(12));
         assert_eq!(of(&paths, "8"), None);
+        for n in 10..20 {
+            write(&paths, &Record { id: n.to_string(), ..record.clone() }, 1).unwrap();
+        }
+        assert!(of(&paths, "7").is_some() && of(&paths, "19").is_some(), "each is still known");
     }
 }

@@ -29,9 +29,12 @@ pub(super) enum Step {
     Waited,
     LostNoted,
     LookedAgain,
+    LockedAgain,
+    LookedLocked,
     Rearmed,
-    RearmedTimed,
     PutBack,
+    PutBackSynced,
+    Waiting,
 }
 
 impl Machine {
@@ -80,20 +83,27 @@ impl Machine {
             (S::Watched, Event::Signal) => self.end_for(Cause::Signal),
             (S::Waited, Event::Woken(woken)) => self.woken(woken),
             (S::LostNoted, _) => self.end_for(Cause::Lost),
-            (S::LookedAgain, Event::Seen(seen)) => match seen.record {
+            (S::LookedAgain | S::LookedLocked, Event::Seen(seen)) => match seen.record {
                 OnRecord::Nothing if seen.ended => self.done(Verdict::Elsewhere),
                 OnRecord::Another => self.done(Verdict::Taken),
                 _ if self.needs_keeper && !seen.keeper => self.end_for(Cause::Released),
+                // What is put right is put right under the lock: somebody may be ending the fault.
+                _ if step == S::LookedAgain => self.go(S::LockedAgain, Action::Lock(Patience::Try)),
                 _ if !seen.keeper => self.go(S::Rearmed, Action::StartKeeper),
                 // Somebody removed it: the next verb shall find it again.
-                OnRecord::Nothing => self.go(S::RearmedTimed, Action::Write(Stage::Kept)),
-                _ => self.wait(),
+                OnRecord::Nothing => self.go(S::PutBack, Action::Write(Stage::Kept)),
+                _ => self.unlock_and_wait(),
             },
-            (S::Rearmed, Event::Done) => self.go(S::RearmedTimed, Action::Write(Stage::Kept)),
+            (S::LockedAgain, Event::Done) => {
+                self.locked = true;
+                self.go(S::LookedLocked, Action::Look)
+            }
+            (S::LockedAgain | S::Waiting, _) => self.wait(),
+            (S::Rearmed, Event::Done) => self.go(S::PutBack, Action::Write(Stage::Kept)),
             (S::Rearmed, _) => self.end_for(Cause::Unkept),
             // A folder that is gone for good changes nothing: we and the keeper know the fault.
-            (S::RearmedTimed, _) => self.go(S::PutBack, Action::Sync),
-            (S::PutBack, _) => self.wait(),
+            (S::PutBack, _) => self.go(S::PutBackSynced, Action::Sync),
+            (S::PutBackSynced, _) => self.unlock_and_wait(),
             // Something was touched, or may have been.
             (S::Begun | S::Injected | S::InForceWritten | S::InForce, Event::Signal) => {
                 self.end_for(Cause::Signal)
@@ -109,6 +119,11 @@ impl Machine {
     fn go(&mut self, step: Step, action: Action) -> Action {
         self.step = super::Step::Begin(step);
         action
+    }
+
+    fn unlock_and_wait(&mut self) -> Action {
+        self.locked = false;
+        self.go(Step::Waiting, Action::Unlock)
     }
 
     fn wait(&mut self) -> Action {

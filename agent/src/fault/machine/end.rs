@@ -19,6 +19,7 @@ pub(super) enum Step {
     Released,
     Disarmed,
     FailureNoted,
+    FailureKept,
     FailureUnlocked,
     Rested,
     Unlocked(Verdict),
@@ -79,7 +80,11 @@ impl Machine {
             (S::Synced, _) => self.to(S::Released, Action::Release),
             (S::Released, _) => self.to(S::Disarmed, Action::Disarm),
             (S::Disarmed, _) => self.done(Verdict::Recovered),
-            (S::FailureNoted, _) => {
+            // Its end began with the end of its keeper: another one shall try again.
+            (S::FailureNoted, _) if self.needs_keeper && !self.tries_again() => {
+                self.to(S::FailureKept, Action::StartKeeper)
+            }
+            (S::FailureNoted | S::FailureKept, _) => {
                 self.locked = false;
                 self.to(S::FailureUnlocked, Action::Unlock)
             }
@@ -97,16 +102,18 @@ impl Machine {
 
     /// Who must not give up tries again; the others say so.
     fn failed(&mut self, verdict: Verdict) -> Action {
-        match self.role {
-            Role::Keeper | Role::Timer => {
-                if self.locked {
-                    self.locked = false;
-                    return self.to(Step::FailureUnlocked, Action::Unlock);
-                }
-                self.to(Step::Rested, Action::Rest)
-            }
-            _ => self.done(verdict),
+        if !self.tries_again() {
+            return self.done(verdict);
         }
+        if self.locked {
+            self.locked = false;
+            return self.to(Step::FailureUnlocked, Action::Unlock);
+        }
+        self.to(Step::Rested, Action::Rest)
+    }
+
+    fn tries_again(&self) -> bool {
+        matches!(self.role, Role::Keeper | Role::Timer)
     }
 
     fn take_lock(&mut self) -> Action {

@@ -49,7 +49,7 @@ pub enum Action {
     StartKeeper,
     /// Arm systemd's timer, where there is systemd, and see it armed.
     ArmTimer,
-    /// Look for a signal that came meanwhile, and at the clock.
+    /// Look for a signal that came meanwhile, at the clock, and whether the lock is still there.
     Check,
     /// Open a descriptor of nginx's master.
     Open,

@@ -1,0 +1,97 @@
+//! Every order in which a fault can go, with everything that can go wrong: it ends, and nobody lies about it.
+
+use std::time::Instant;
+
+use model::bugs::Bug;
+use model::check::{Explored, explore};
+use model::world::{Budget, Kind, World};
+
+const KINDS: [Kind; 4] = [Kind::Gone, Kind::Held, Kind::Rules, Kind::Record];
+
+/// So many states of each scene: mostly two things go wrong late.
+const LIMIT: usize = 250_000;
+
+/// Who comes beside the command and its keepers, and how much goes wrong altogether.
+struct Scene {
+    name: &'static str,
+    systemd: bool,
+    verbs: u8,
+    recovers: u8,
+    commands: u8,
+}
+
+const SCENES: [Scene; 4] = [
+    Scene { name: "any verb", systemd: false, verbs: 1, recovers: 0, commands: 0 },
+    Scene { name: "recover", systemd: false, verbs: 0, recovers: 1, commands: 0 },
+    Scene { name: "systemd's timer", systemd: true, verbs: 0, recovers: 0, commands: 0 },
+    Scene { name: "a second command", systemd: false, verbs: 0, recovers: 0, commands: 1 },
+];
+
+/// Each of the misfortunes once or twice, and so many altogether.
+fn world(scene: &Scene, kind: Kind, bug: Option<Bug>, any: u8) -> World {
+    let budget = Budget {
+        any,
+        kills: 2,
+        stops: 1,
+        cuts: 1,
+        records: 1,
+        // Two commands without a lock to keep them apart are beyond what a record can hold.
+        runs: 1 - scene.commands,
+        suspensions: 1,
+        steps: u8::from(bug == Some(Bug::WallClock)),
+        pids: 1,
+        restarts: 1,
+        signals: 1,
+        verbs: scene.verbs,
+        recovers: scene.recovers,
+        commands: scene.commands,
+        admins: 1,
+    };
+    World { systemd: scene.systemd, ..World::new(kind, bug, budget) }
+}
+
+/// Goes through everything; says how many states that were, and whether they were all.
+fn sound(start: World, limit: usize) -> (usize, bool) {
+    let Explored { states, wrong, complete } = explore(start.clone(), limit);
+    let found = wrong.map(|w| format!("{}:\n{}", w.what, w.way.join("\n")));
+    assert_eq!(found, None, "{:?} after {states} states", start.kind);
+    (states, complete)
+}
+
+#[test]
+#[allow(clippy::print_stderr)] // how much was gone through is what a reader wants to know
+fn a_fault_ends_whatever_goes_wrong_in_whatever_order() {
+    let start = Instant::now();
+    let mut all = 0;
+    for scene in &SCENES {
+        for (kind, any) in KINDS.into_iter().flat_map(|kind| [(kind, 0), (kind, 1)]) {
+            let (states, complete) = sound(world(scene, kind, None, any), LIMIT);
+            let (name, secs) = (scene.name, start.elapsed().as_secs_f64());
+            eprintln!("{name}, {kind:?}, {any}: {states} states, complete: {complete}, {secs:.1} s");
+            all += states;
+        }
+    }
+    eprintln!("{all} states");
+    assert!(all >= 1_000_000, "{all}");
+}
+
+#[test]
+#[allow(clippy::print_stderr)]
+fn each_bug_is_found() {
+    let mut hidden = Vec::new();
+    for bug in Bug::ALL {
+        let scenes = [(0, 50_000), (1, 600_000)].into_iter().flat_map(|(any, limit)| {
+            SCENES.iter().flat_map(move |scene| KINDS.map(|kind| (scene, kind, any, limit)))
+        });
+        let found = { scenes }.find_map(|(scene, kind, any, limit)| {
+            let Explored { states, wrong, .. } = explore(world(scene, kind, Some(bug), any), limit);
+            let name = scene.name;
+            wrong.map(|wrong| format!("{bug:?}: {name}, {kind:?}, {states} states: {}", wrong.what))
+        });
+        match found {
+            Some(found) => eprintln!("{found}"),
+            None => hidden.push(bug),
+        }
+    }
+    assert!(hidden.is_empty(), "{hidden:?}");
+}
