@@ -6,11 +6,13 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use asg_agent::access_log::format::{COMBINED, Format, Line, MAIN, RECOMMENDED};
+use asg_agent::access_log::format::{COMBINED, Format, Line, MAIN, RECOMMENDED, unwrap_json};
 use asg_agent::access_log::scan::Scanner;
+use asg_agent::nginx::conf::{Bounds, Conf, ConfError};
 use asg_agent::stress::curve::Curve;
 
 const JSON: &str = r#"escape=json '{"t":"$time_iso8601","ms":$msec,"a":"$remote_addr","q":"$request","s":$status,"u":"$http_user_agent","x":"$http_x_forwarded_for"}'"#;
@@ -22,6 +24,14 @@ const LINES: [&[u8]; 5] = [
     br#"8.8.8.8 - a\x22 [14/Nov/2023:22:13:20 -0130] "GET / HTTP/1.1" 200 5 "-" "ELB-HealthChecker/2.0" 1700000000.123 ::ffff:10.0.0.1 "-" "x""#,
     br#"{"t":"2023-11-14T22:13:20+00:00","ms":1700000000.123,"a":"fd00::1","q":"GET /\" HTTP/1.1","s":200,"u":"ELB-HealthChecker/2.0","x":""}"#,
     b"1700000000.123|10.0.0.1:5555|ELB-HealthChecker/2.0|GET /a HTTP/1.0|503",
+];
+
+const CONFS: [&[u8]; 3] = [
+    b"events {}\nhttp { log_format x escape=json '{\"a\":\"$remote_addr\"}'; access_log /a x buffer=1k flush=5s;\n\
+      server { listen 8000-8002 ssl; listen [::1]:80 default_server; listen unix:/s; server_name a.b; return 444; } }",
+    b"http { map $a $b { ~^x{2}$ 1; default \"}\"; } server { content_by_lua_block { local i = s:find(\"{\", 1, true) -- }\n\
+      x = [==[ } ]==] } access_log off; location ~ \"^/a{3}$\" { access_log /$host.log; } } }",
+    b"vendor { r.return(200, `}`); } # end\n'a b' ${c}_d \"e\\\"f\";",
 ];
 
 /// As much memory as all of this may take, in kB.
@@ -99,6 +109,12 @@ fn lines(formats: &[Format], text: &[u8]) -> u64 {
         assert!(at > 2 || !quotes, "a quotation mark inside a value");
         Some(of_line(&line))
     };
+    for format in formats {
+        let (at, _) = format.stops_at(text);
+        assert!(at <= text.len(), "reading stops behind the line's end");
+        let unwrapped = unwrap_json(text).unwrap_or_default();
+        let _ = (format.parse_within(text), format.parse_within(&unwrapped));
+    }
     shape(formats.iter().enumerate().map(outcome).collect::<Vec<_>>())
 }
 
@@ -124,6 +140,29 @@ fn format(text: &[u8], line: &[u8]) -> u64 {
     match Format::compile(&text) {
         Ok(format) => shape((format.verifiable(), format.parse(line).as_ref().map(of_line))),
         Err(e) => shape(e.to_string().get(..24)),
+    }
+}
+
+/// A configuration: read to an end or to an error with a line that it has, within the bounds of a stranger's.
+fn configuration(text: &[u8]) -> u64 {
+    match Conf::from_text(text, Path::new("/nonexistent/nginx.conf"), &Bounds::STRANGERS) {
+        Ok(conf) => {
+            let listeners = conf.listeners();
+            shape((
+                listeners.len().min(8),
+                conf.access_logs().len().min(8),
+                conf.unlogged().len().min(8),
+                conf.log_formats().len(),
+            ))
+        }
+        Err(ConfError::Syntax { place, message }) => {
+            assert!(
+                place.line <= 1 + text.iter().filter(|b| **b == b'\n').count(),
+                "a line that isn't there"
+            );
+            shape(message.get(..20))
+        }
+        Err(_) => 0,
     }
 }
 
@@ -154,14 +193,15 @@ fn main() -> ExitCode {
     // The first three escape quotation marks away.
     let texts = [COMBINED, MAIN, RECOMMENDED, JSON, BARE];
     let formats: Vec<Format> = texts.iter().filter_map(|text| Format::compile(text).ok()).collect();
-    let mut corpora: [Vec<Vec<u8>>; 4] = [
+    let mut corpora: [Vec<Vec<u8>>; 5] = [
         LINES.map(<[u8]>::to_vec).to_vec(),
         vec![LINES.join(&b'\n'), [LINES[0], LINES[0]].join(&b'\n')],
         texts.map(|text| text.as_bytes().to_vec()).to_vec(),
         vec![b"0 10\n60 80%\n# rest\n60 20\n".to_vec()],
+        CONFS.map(<[u8]>::to_vec).to_vec(),
     ];
-    let names = ["lines", "blocks", "formats", "profiles"];
-    let (mut tried, mut shapes) = ([0_u64; 4], [const { None::<HashSet<u64>> }; 4]);
+    let names = ["lines", "blocks", "formats", "profiles", "configurations"];
+    let (mut tried, mut shapes) = ([0_u64; 5], [const { None::<HashSet<u64>> }; 5]);
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let end = Instant::now() + Duration::from_secs(secs);
     while Instant::now() < end {
@@ -174,7 +214,8 @@ fn main() -> ExitCode {
                     0 => lines(&formats, &input),
                     1 => block(&formats, &input),
                     2 => format(&input, LINES[dice.throw(LINES.len())]),
-                    _ => profile(&input),
+                    3 => profile(&input),
+                    _ => configuration(&input),
                 };
                 tried[target] += 1;
                 if shapes[target].get_or_insert_default().insert(outcome) && corpus.len() < MOST_KEPT {

@@ -241,6 +241,9 @@ impl Scanner {
         if self.traffic.first_ms.is_none() || live {
             let first = block.split(|b| *b == b'\n').next().unwrap_or_default();
             let stamp = self.time(trim(first));
+            if stamp.is_none() && self.unread.is_none() && !first.is_empty() {
+                self.unread = Unread::of(trim(first), &self.formats);
+            }
             self.traffic.first_ms = self.traffic.first_ms.or(stamp.map(|s| s.at_ms));
             if let (Some(stamp), Some(arrival)) = (stamp, arrival) {
                 let late = arrival.at_ms - stamp.at_ms - i64::from(stamp.resolution_ms);
@@ -260,9 +263,6 @@ impl Scanner {
             if let Some(stamp) = self.time(trim(last)) {
                 self.traffic.last_ms = self.traffic.last_ms.max(Some(stamp.at_ms));
                 return;
-            }
-            if self.unread.is_none() && !self.formats.is_empty() {
-                self.unread = Unread::of(trim(last), &self.formats);
             }
             let Some(start) = start else { break };
             body = &body[..start];

@@ -12,8 +12,10 @@ const TRIES: usize = 64;
 /// Reads a line of a format with something in front of it or behind it.
 pub(super) fn line<'a>(format: &Format, text: &'a [u8]) -> Option<Line<'a>> {
     let first = format.segments.first()?.first();
+    // One allowance for all beginnings: a hostile line costs no more than another.
+    let mut steps = parse::STEPS;
     for cut in [false, true] {
-        let found = starts(text, first).find_map(|at| parse::line(format, text.get(at..)?, cut));
+        let found = starts(text, first).find_map(|at| parse::line(format, text.get(at..)?, cut, &mut steps));
         if found.is_some() {
             return found;
         }

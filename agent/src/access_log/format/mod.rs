@@ -259,7 +259,7 @@ impl Format {
 
     /// Reads a line, without its line break; `None` when it isn't of this format.
     pub fn parse<'a>(&self, line: &'a [u8]) -> Option<Line<'a>> {
-        parse::line(self, line, false)
+        parse::line(self, line, false, &mut { parse::STEPS })
     }
 
     /// Up to which byte a line that isn't of this format is read, and what the format has there, in words.

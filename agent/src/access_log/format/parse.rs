@@ -8,7 +8,7 @@ use super::stamp::{self, Stamp};
 use super::{Escape, Format, Piece, Var};
 
 /// How often a line may be tried in another way: values that look like what stands between values are rare.
-const STEPS: u32 = 500;
+pub(super) const STEPS: u32 = 300;
 
 /// What a line says, in the log's own bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,14 +52,13 @@ impl Line<'_> {
 }
 
 /// Reads a line; `cut` allows for something behind it that isn't nginx's.
-pub(super) fn line<'a>(format: &Format, text: &'a [u8], cut: bool) -> Option<Line<'a>> {
+pub(super) fn line<'a>(format: &Format, text: &'a [u8], cut: bool, steps: &mut u32) -> Option<Line<'a>> {
     let mut found = Line::default();
-    let mut steps = STEPS;
     let mut rest = text;
     let (last, firsts) = format.segments.split_last()?;
     for pieces in firsts {
         let end = quote(format.escape, rest)?;
-        segment(pieces, &rest[..end], &mut found, &mut steps)?;
+        segment(pieces, &rest[..end], &mut found, steps)?;
         rest = &rest[end + 1..];
     }
     if cut {
@@ -69,7 +68,7 @@ pub(super) fn line<'a>(format: &Format, text: &'a [u8], cut: bool) -> Option<Lin
     if format.escape != Escape::None && quote(format.escape, rest).is_some() {
         return None; // a quotation mark too many: of another format
     }
-    segment(last, rest, &mut found, &mut steps)?;
+    segment(last, rest, &mut found, steps)?;
     Some(found)
 }
 

@@ -92,10 +92,21 @@ impl Conf {
     /// # Errors
     /// As [`Conf::load`], and when the bounds are reached.
     pub fn load_within(path: &Path, prefix: Option<&Path>, bounds: &Bounds) -> Result<Self, ConfError> {
-        let directives = parse::load(path, bounds)?;
+        Ok(Self::of(parse::load(path, bounds)?, path, prefix))
+    }
+
+    /// The same of a main file's text, as if it lay at `path`.
+    ///
+    /// # Errors
+    /// As [`Conf::load_within`].
+    pub fn from_text(text: &[u8], path: &Path, bounds: &Bounds) -> Result<Self, ConfError> {
+        Ok(Self::of(parse::text(text, path, bounds)?, path, None))
+    }
+
+    fn of(directives: Vec<Directive>, path: &Path, prefix: Option<&Path>) -> Self {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let usual = if folder.ends_with("conf") { folder.parent().unwrap_or(folder) } else { folder };
-        Ok(Self { path: path.to_owned(), prefix: prefix.unwrap_or(usual).to_owned(), directives })
+        Self { path: path.to_owned(), prefix: prefix.unwrap_or(usual).to_owned(), directives }
     }
 
     /// The first of the usual files that exists, parsed; `None` where none exists.

@@ -49,6 +49,14 @@ pub(super) fn load(path: &Path, bounds: &Bounds) -> Result<Vec<Directive>, ConfE
     load_file(path, None, folder, 0, &mut Budget::new(bounds))
 }
 
+/// Parses a main file's text and all that it includes, as if it lay at `path`.
+pub(super) fn text(text: &[u8], path: &Path, bounds: &Bounds) -> Result<Vec<Directive>, ConfError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut budget = Budget::new(bounds);
+    Parser { words: Words::new(text), file: path.into(), folder, depth: 0, budget: &mut budget }
+        .block(false, true)
+}
+
 fn load_file(
     path: &Path,
     from: Option<&Place>,
