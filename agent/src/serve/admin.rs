@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::events;
 use super::front::Answering;
 use super::metrics;
+use super::page;
 use super::status::Sources;
 
 /// The admin service.
@@ -27,6 +28,7 @@ impl Admin {
             .route("/status", get(status))
             .route("/metrics", get(scrape))
             .route("/events", get(events))
+            .route("/", get(page::page))
             .with_state(sources);
         Self { router }
     }

@@ -12,6 +12,7 @@ mod flood;
 mod front;
 pub mod history;
 mod metrics;
+mod page;
 mod public;
 pub mod status;
 pub mod wrong;

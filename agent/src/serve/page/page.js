@@ -1,0 +1,215 @@
+'use strict';
+// The daemon's stream of events as rows on one axis of time. Everything that comes is written as text.
+(() => {
+  const CELL = 5, KEEP = 720;
+  const $ = (id) => document.getElementById(id);
+  const state = { nodes: [], cells: [], counts: new Map(), status: null, cpu: null, happened: [], at: 0, columns: 60 };
+  const pad = (n) => String(n).padStart(2, '0');
+  const hms = (at) => { const d = new Date(at * 1000); return [d.getUTCHours(), d.getUTCMinutes(), d.getUTCSeconds()].map(pad).join(':'); };
+  const clock = (secs) => `${Math.floor(secs / 60)}:${pad(Math.floor(secs % 60))}`;
+  const text = (id, value) => { const e = $(id); if (e.textContent !== value) e.textContent = value; };
+
+  const happen = (what, words) => {
+    state.happened.unshift({ at: state.at, what, words });
+    state.happened.length = Math.min(state.happened.length, 50);
+  };
+
+  // The cell of now; where something changes within it, the worse counts.
+  const cell = () => {
+    const at = Math.floor(state.at / CELL) * CELL;
+    let last = state.cells[state.cells.length - 1];
+    if (!last || last.at !== at) {
+      state.cells = state.cells.filter((c) => c.at < at);
+      last = { at, probes: [], shares: 0 };
+      state.cells.push(last);
+      if (state.cells.length > KEEP) state.cells.shift();
+    }
+    return last;
+  };
+
+  const enter = (status) => {
+    const before = state.status, now = cell();
+    const healthy = status.health.status === 'pass';
+    now.health = now.health === false ? false : healthy;
+    if (status.nginx && typeof status.nginx.up === 'boolean') now.nginx = now.nginx === false ? false : status.nginx.up;
+    const fault = status.fault && !status.fault.overdue ? status.fault.mode : null;
+    if (fault) now.fault = fault;
+    if ((status.stress || []).length) now.stress = true;
+    for (const node of (status.probes && status.probes.nodes) || []) {
+      const name = String(node.node);
+      let place = state.nodes.indexOf(name);
+      if (place < 0 && state.nodes.length < 32) { state.nodes.push(name); place = state.nodes.length - 1; }
+      const old = state.counts.get(name);
+      const count = { probes: node.probes_total ?? node.probes, bad: node.not_ok || 0, missed: node.missed_total ?? node.missed };
+      state.counts.set(name, count);
+      if (!old || place < 0) continue;
+      const bad = count.bad > old.bad, came = count.probes - old.probes > count.bad - old.bad;
+      if (came) now.probes.push([place, 'came']);
+      if (bad) now.probes.push([place, 'not_ok']);
+      if (count.missed > old.missed) {
+        if (!came && !bad) now.probes.push([place, 'missing']);
+        happen('node', `${name}: ${count.missed - old.missed} missing`);
+      }
+    }
+    if (before) {
+      if ((before.health.status === 'pass') !== healthy) happen('health', `/health says ${healthy ? 200 : 503}: ${cause(status)}`);
+      if (!before.fault && status.fault) happen('fault', `${status.fault.mode}, by ${status.fault.by}`);
+      if (before.fault && !status.fault) happen('fault', `${before.fault.mode} is over`);
+      if (!(before.stress || []).length && (status.stress || []).length) happen('stress', 'begins');
+      if ((before.stress || []).length && !(status.stress || []).length) happen('stress', 'is over');
+    }
+    state.status = status;
+  };
+
+  const cause = (status) => {
+    const failing = status.health.checks.filter((c) => c.status === 'fail').map((c) => `${c.name}: ${c.detail}`);
+    if (failing.length) return failing.join('; ');
+    if (status.health.draining) return 'draining before its end';
+    const nginx = status.health.checks.find((c) => c.name === 'nginx');
+    return nginx ? `${nginx.name}: ${nginx.detail}` : '';
+  };
+
+  // One strip of marks: shapes, so that it can be read without colours.
+  const SVG = 'http://www.w3.org/2000/svg';
+  const shape = (svg, name, attributes) => {
+    const e = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) e.setAttribute(key, value);
+    svg.append(e);
+  };
+  const strip = (mark) => {
+    const svg = document.createElementNS(SVG, 'svg');
+    svg.setAttribute('viewBox', `0 0 ${state.columns * 10} 20`);
+    svg.setAttribute('preserveAspectRatio', 'none');
+    svg.setAttribute('aria-hidden', 'true');
+    const end = Math.floor(state.at / CELL) * CELL;
+    const by = new Map(state.cells.map((c) => [c.at, c]));
+    for (let n = 0; n < state.columns; n += 1) {
+      const c = by.get(end - (state.columns - 1 - n) * CELL);
+      const what = c && mark(c), x = n * 10;
+      if (what === undefined || what === null || what === false) continue;
+      if (typeof what === 'number') shape(svg, 'rect', { x, y: 20 - Math.max(1, what / 5), width: 9, height: Math.max(1, what / 5), fill: 'var(--bar)' });
+      else if (what === 'good') shape(svg, 'rect', { x: x + 3, y: 8, width: 4, height: 4, fill: 'var(--good)' });
+      else if (what === 'bad') shape(svg, 'path', { d: `M${x + 1} 3L${x + 9} 17M${x + 9} 3L${x + 1} 17`, stroke: 'var(--bad)', 'stroke-width': 2.5 });
+      else if (what === 'missing') shape(svg, 'rect', { x: x + 1, y: 16, width: 8, height: 3, fill: 'var(--bad)' });
+      else shape(svg, 'rect', { x, y: 3, width: 10, height: 14, fill: `var(--${what})` });
+    }
+    return svg;
+  };
+  const held = (value) => value === undefined || value === null ? null : value ? 'good' : 'bad';
+
+  const row = (label, mark, words, tone) => {
+    const tr = document.createElement('tr'), th = document.createElement('th');
+    th.scope = 'row';
+    th.textContent = label;
+    const marks = document.createElement('td'), now = document.createElement('td');
+    marks.append(strip(mark));
+    now.textContent = words;
+    if (tone) now.className = tone;
+    tr.append(th, marks, now);
+    return tr;
+  };
+
+  const rows = (status) => {
+    const all = [];
+    const cpu = state.cpu;
+    all.push(row('CPU, host', (c) => c.busy_pct, cpu ? `${cpu.busy_pct.toFixed(0)} % busy, ${cpu.steal_pct.toFixed(0)} % stolen` : ''));
+    const stress = (status.stress || [])[0];
+    const left = stress && stress.remaining_ms != null ? `, ${clock(stress.remaining_ms / 1000)} left` : '';
+    all.push(row('stress', (c) => c.stress && 'warn', stress ? `${stress.target_pct ?? stress.load_pct ?? ''} %${left}, by ${stress.who}` : 'none'));
+    for (const node of (status.probes && status.probes.nodes) || []) {
+      const place = state.nodes.indexOf(String(node.node));
+      const worst = (c) => {
+        const of = (c.probes || []).filter(([n]) => n === place).map(([, m]) => m);
+        return of.includes('missing') ? 'missing' : of.includes('not_ok') ? 'bad' : of.includes('came') ? 'good' : null;
+      };
+      const words = node.missed ? `${node.missed} missing` : node.interval_p50_ms ? `every ${(node.interval_p50_ms / 1000).toFixed(2)} s` : `${node.probes} probes`;
+      all.push(row(String(node.node), worst, words, node.on_time === false ? 'bad' : ''));
+    }
+    if (!((status.probes && status.probes.nodes) || []).length) all.push(row('probes', () => null, (status.probes && status.probes.explanation) || 'none'));
+    const up = status.nginx && status.nginx.up;
+    all.push(row('nginx check', (c) => held(c.nginx), up === null || up === undefined ? 'not asked' : up ? 'answers' : 'fails', up === false ? 'bad' : ''));
+    const healthy = status.health.status === 'pass';
+    all.push(row('/health says', (c) => held(c.health), healthy ? '200' : '503', healthy ? '' : 'bad'));
+    const fault = status.fault;
+    all.push(row('fault', (c) => c.fault && 'bad', fault ? `${fault.mode}, ${Math.round(fault.remaining_ms / 1000)} s left` : 'none', fault ? 'warn' : ''));
+    return all;
+  };
+
+  const utilization = () => {
+    const minutes = new Map();
+    for (const c of state.cells) {
+      if (c.busy_pct === undefined || c.busy_pct === null) continue;
+      const start = Math.floor(c.at / 60) * 60, m = minutes.get(start) || [0, 0];
+      minutes.set(start, [m[0] + c.busy_pct, m[1] + 1]);
+    }
+    return [...minutes].slice(-15).map(([start, [sum, n]]) => {
+      const li = document.createElement('li'), time = document.createElement('time');
+      time.textContent = hms(start).slice(0, 5);
+      const whole = n === 12 && state.at >= start + 60;
+      li.append(time, ` ${(sum / n).toFixed(1)} %${whole ? '' : ' (not all of it seen)'}`);
+      return li;
+    });
+  };
+
+  const draw = () => {
+    const status = state.status;
+    if (!status) return;
+    const healthy = status.health.status === 'pass';
+    text('word', healthy ? 'HEALTHY' : 'UNHEALTHY');
+    $('word').className = healthy ? 'good' : 'bad';
+    text('cause', cause(status).replace(/ in [\d.]+ ms/, ''));
+    document.title = `${healthy ? 'HEALTHY' : 'UNHEALTHY'} · agent watch`;
+    const i = status.instance || {};
+    text('who', [i.instance, i.zone, i.type, i.lifecycle_state].filter((v) => v && v !== 'none' && v !== 'unknown').join(' · '));
+    text('minutes', `${state.columns * CELL / 60} minutes`);
+    text('cell', `${CELL} s`);
+    $('rows').replaceChildren(...rows(status));
+    $('utilization').replaceChildren(...utilization());
+    $('happened').replaceChildren(...state.happened.map((h) => {
+      const li = document.createElement('li'), time = document.createElement('time');
+      time.textContent = hms(h.at);
+      li.append(time, `${h.what}: ${h.words}`);
+      return li;
+    }));
+  };
+
+  const listen = () => {
+    const events = new EventSource('/events');
+    events.addEventListener('history', (e) => {
+      const history = JSON.parse(e.data);
+      state.nodes = history.nodes;
+      state.cells = history.cells.map((c) => ({ probes: [], shares: 1, ...c }));
+      state.counts.clear();
+    });
+    events.addEventListener('cpu', (e) => {
+      state.cpu = JSON.parse(e.data);
+      const now = cell();
+      now.busy_pct = ((now.busy_pct ?? 0) * now.shares + state.cpu.busy_pct) / (now.shares + 1);
+      now.shares += 1;
+    });
+    events.addEventListener('status', (e) => {
+      const status = JSON.parse(e.data);
+      state.at = Date.parse(status.at) / 1000;
+      $('lost').hidden = true;
+      enter(status);
+      draw();
+    });
+    events.addEventListener('error', () => {
+      text('lost-at', state.at ? `${hms(state.at)} UTC` : 'before this page was opened');
+      $('lost').hidden = false;
+      // A stream that was refused isn't asked for again by the browser.
+      if (events.readyState === EventSource.CLOSED) setTimeout(listen, 1000);
+    });
+  };
+
+  const wider = [36, 60, 120, 240, 720];
+  const span = (by) => () => {
+    const place = wider.indexOf(state.columns) + by;
+    state.columns = wider[Math.min(Math.max(place, 0), wider.length - 1)];
+    draw();
+  };
+  $('more').addEventListener('click', span(1));
+  $('less').addEventListener('click', span(-1));
+  state.at = Date.now() / 1000;
+  listen();
+})();
