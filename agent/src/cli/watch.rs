@@ -22,10 +22,12 @@ use crate::drill::client::request::Client;
 use crate::drill::client::sample::Outcome;
 use crate::drill::client::target::Target;
 use crate::drill::client::tls::Tls;
+use crate::serve::status::Status;
 use crate::sys::clock::rfc3339;
 use crate::sys::cpu::CpuTimes;
 use crate::watch::clients::Answer;
 use crate::watch::daemon::{Told, listen};
+use crate::watch::facts::Facts;
 use crate::watch::guard;
 use crate::watch::model::{self, Model};
 use crate::watch::panels::{Look, Pane, SPANS, picture};
@@ -129,7 +131,7 @@ impl Args {
         let model = Model { asked, now: now(), ..Model::default() };
         let watch = Watch {
             model,
-            status: Value::Null,
+            status: None,
             daemon,
             clients,
             cpu: CpuTimes::now().ok(),
@@ -169,7 +171,7 @@ impl Args {
 struct Watch {
     model: Model,
     /// The daemon's last word.
-    status: Value,
+    status: Option<Status>,
     daemon: Receiver<Told>,
     clients: Option<Measure>,
     cpu: Option<CpuTimes>,
@@ -199,14 +201,14 @@ impl Watch {
     fn take(&mut self, told: Told) {
         match told {
             Told::History(history) => self.model.join(*history),
-            Told::Status(facts, status) => {
+            Told::Status(status) => {
                 let cpu = self.second();
-                self.status = *status;
-                self.model.observe(now(), cpu, Ok(*facts));
+                self.model.observe(now(), cpu, Ok(Facts::of(&status)));
+                self.status = Some(*status);
             }
             Told::Lost(why) => {
                 let cpu = self.second();
-                self.status = Value::Null;
+                self.status = None;
                 self.model.observe(now(), cpu, Err(why));
             }
         }

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
-use super::facts::Facts;
 use crate::serve::history::History;
+use crate::serve::status::Status;
 
 /// The longest event: an hour of cells with many nodes is far below.
 const LONGEST: usize = 1 << 20;
@@ -21,8 +20,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub enum Told {
     /// The last hour.
     History(Box<History>),
-    /// What it knows now; the JSON beside it as it came.
-    Status(Box<Facts>, Box<Value>),
+    /// What it knows now.
+    Status(Box<Status>),
     /// It doesn't answer.
     Lost(String),
 }
@@ -94,10 +93,7 @@ fn read(event: &str) -> Option<Told> {
     let data = field("data:")?;
     match field("event:")? {
         "history" => serde_json::from_str(data).ok().map(|history| Told::History(Box::new(history))),
-        "status" => {
-            let status: Value = serde_json::from_str(data).ok()?;
-            Some(Told::Status(Box::new(Facts::of(&status)), Box::new(status)))
-        }
+        "status" => serde_json::from_str(data).ok().map(|status| Told::Status(Box::new(status))),
         _ => None,
     }
 }
@@ -110,12 +106,12 @@ mod tests {
     fn events_are_whole_however_the_bytes_are_cut() {
         let stream =
             b"event: history\ndata: {\"nodes\":[],\"cells\":[{\"at\":5}]}\n\nevent: cpu\ndata: {}\n\n\
-                       event: status\ndata: {\"health\":{\"status\":\"pass\"}}\n\n";
+                       event: status\ndata: {}\n\nevent: history\ndata: {\"nodes\":[\"a\"],\"cells\":[]}\n\n";
         for size in [1, 2, 7, 1000] {
             let mut parser = Parser::default();
             let told: Vec<Told> = stream.chunks(size).flat_map(|chunk| parser.take(chunk).unwrap()).collect();
             assert!(
-                matches!(&told[..], [Told::History(h), Told::Status(f, _)] if h.cells.len() == 1 && f.healthy),
+                matches!(&told[..], [Told::History(h), Told::History(n)] if h.cells.len() == 1 && n.nodes.len() == 1),
                 "{size}: {told:?}"
             );
         }

@@ -1,17 +1,18 @@
 //! What the daemon says at one moment, as far as the picture shows it.
 
+use jiff::{Timestamp, Unit};
 use serde_json::Value;
 
 use super::picture::clean;
+use crate::health;
 use crate::serve::history::NodeCount;
+use crate::serve::status::{self, Check, Status};
 
 /// A fault in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fault {
     /// `stop`, `hang`, …
     pub mode: String,
-    /// How far it has come.
-    pub phase: String,
     /// Who started it.
     pub by: String,
     /// How long it still lasts.
@@ -25,6 +26,8 @@ pub struct Fault {
 pub struct Node {
     /// Its counts.
     pub count: NodeCount,
+    /// Probes that did not come, in the window that the daemon judges.
+    pub missed: u64,
     /// The median of its intervals.
     pub p50_ms: Option<i64>,
     /// Whether it keeps its rhythm.
@@ -69,75 +72,71 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads the object that `/status` gives.
-    pub fn of(status: &Value) -> Self {
-        let text = |value: &Value| clean(value.as_str().unwrap_or_default());
-        let (health, instance, probes) = (&status["health"], &status["instance"], &status["probes"]);
-        let healthy = health["status"] == "pass";
-        let checks = health["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let detail = |check: &Value| format!("{}: {}", text(&check["name"]), text(&check["detail"]));
-        let nginx = checks.iter().find(|check| check["name"] == "nginx");
-        let failing: Vec<String> = checks.iter().filter(|c| c["status"] == "fail").map(detail).collect();
-        let cause = match () {
-            () if !failing.is_empty() => failing.join("; "),
-            () if health["draining"] == true => "draining before its end".to_owned(),
-            () => nginx.map(detail).unwrap_or_default(),
-        };
-        let fault = status["fault"].as_object().map(|fault| Fault {
-            mode: text(fault.get("mode").unwrap_or(&Value::Null)),
-            phase: text(fault.get("phase").unwrap_or(&Value::Null)),
-            by: text(fault.get("by").unwrap_or(&Value::Null)),
-            remaining_ms: fault.get("remaining_ms").and_then(Value::as_u64).unwrap_or(0),
-            overdue: fault.get("overdue").and_then(Value::as_bool).unwrap_or(false),
-        });
-        let history = health["history"].as_array().and_then(|all| all.last());
+    /// What the picture shows of a status. What others wrote into it is made printable.
+    pub fn of(status: &Status) -> Self {
+        let (health, instance, probes) = (&status.health, &status.instance, &status.probes);
+        let detail = |check: &Check| clean(&format!("{}: {}", check.name, check.detail));
+        let nginx = health.checks.iter().find(|check| check.name == "nginx");
+        let failing = health.checks.iter().filter(|check| check.status == health::Status::Fail);
+        let failing: Vec<String> = failing.map(detail).collect();
+        let cause =
+            if failing.is_empty() { nginx.map(detail).unwrap_or_default() } else { failing.join("; ") };
+        let since = health.history.last().and_then(|change| change.at.parse::<Timestamp>().ok());
+        let now = status.at.parse::<Timestamp>().ok();
+        let since_ms = now.zip(since).and_then(|(now, since)| (now - since).total(Unit::Millisecond).ok());
         Self {
-            instance: text(&instance["instance"]),
-            zone: text(&instance["zone"]),
-            kind: text(&instance["type"]),
-            lifecycle: text(&instance["lifecycle_state"]),
-            up_ms: status["uptime_ms"].as_u64().unwrap_or(0),
-            healthy,
+            instance: clean(&instance.instance),
+            zone: clean(&instance.zone),
+            kind: clean(&instance.kind),
+            lifecycle: clean(&instance.lifecycle_state),
+            up_ms: status.uptime_ms,
+            healthy: health.status == health::Verdict::Pass,
             cause,
-            since_ms: history.and_then(|last| last["for_ms"].as_u64()),
-            nginx_up: status["nginx"]["up"].as_bool(),
-            nginx: nginx.map(|check| text(&check["detail"])).unwrap_or_default(),
-            probes: text(&probes["explanation"]),
-            expected_ms: probes["expected_ms"].as_i64(),
-            nodes: probes["nodes"].as_array().into_iter().flatten().map(node).collect(),
-            fault,
-            stress: status["stress"].as_array().into_iter().flatten().map(stress).collect(),
+            since_ms: since_ms.map(|ms| ms.max(0.0) as u64),
+            nginx_up: status.nginx.up,
+            nginx: nginx.map(|check| clean(&check.detail)).unwrap_or_default(),
+            probes: clean(&probes.explanation),
+            expected_ms: probes.more.get("expected_ms").and_then(Value::as_i64),
+            nodes: probes.nodes.iter().map(node).collect(),
+            fault: status.fault.as_ref().map(|fault| Fault {
+                mode: fault.mode.name().to_owned(),
+                by: clean(&fault.by),
+                remaining_ms: fault.remaining_ms,
+                overdue: fault.overdue,
+            }),
+            stress: status.stress.iter().map(stress).collect(),
         }
     }
 }
 
-fn node(value: &Value) -> Node {
-    let codes = value["codes"].as_object();
+fn node(node: &status::Node) -> Node {
+    let count = |key: &str| node.more.get(key).and_then(Value::as_u64);
+    let codes = node.more.get("codes").and_then(Value::as_object);
     let all =
-        || codes.into_iter().flatten().filter_map(|(code, n)| Some((code.parse::<u16>().ok()?, n.as_u64()?)));
-    let count = |key: &str| value[key].as_u64().unwrap_or(0);
+        codes.into_iter().flatten().filter_map(|(code, n)| Some((code.parse::<u16>().ok()?, n.as_u64()?)));
     Node {
+        // The picture marks what has come since the look before: what counts from the start, not a window.
         count: NodeCount {
-            node: clean(value["node"].as_str().unwrap_or_default()),
-            probes: count("probes"),
-            not_ok: count("not_ok"),
-            missed: count("missed"),
+            node: node.node.to_string(),
+            probes: count("probes_total").unwrap_or(node.probes),
+            not_ok: count("not_ok").unwrap_or(0),
+            missed: count("missed_total").unwrap_or(node.missed),
         },
-        p50_ms: value["interval_p50_ms"].as_i64(),
-        on_time: value["on_time"].as_bool(),
-        code: all().max_by_key(|(_, n)| *n).map(|(code, _)| code),
+        missed: node.missed,
+        p50_ms: node.interval_p50_ms,
+        on_time: node.more.get("on_time").and_then(Value::as_bool),
+        code: all.max_by_key(|(_, n)| *n).map(|(code, _)| code),
     }
 }
 
-fn stress(value: &Value) -> String {
-    let pct = |key: &str| value[key].as_f64();
-    let what = match (pct("target_pct"), pct("load_pct")) {
+fn stress(stress: &status::Stress) -> String {
+    let what = match (stress.target_pct, stress.load_pct) {
         (Some(target), _) => format!("host at {target:.0} %"),
-        (None, Some(load)) => format!("{} x {load:.0} %", value["workers"].as_u64().unwrap_or(0)),
-        (None, None) => format!("{} workers", value["workers"].as_u64().unwrap_or(0)),
+        (None, Some(load)) => format!("{} x {load:.0} %", stress.workers),
+        (None, None) => format!("{} workers", stress.workers),
     };
-    let who = clean(value["who"].as_str().unwrap_or_default());
-    match value["remaining_ms"].as_u64() {
+    let who = clean(&stress.who);
+    match stress.remaining_ms {
         Some(left) => format!("{what}, {} left, by {who}", clock(left / 1000)),
         None => format!("{what}, by {who}"),
     }
@@ -156,24 +155,55 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn status() -> Status {
+        serde_json::from_value(json!({
+            "event": "status", "version": "1", "at": "2026-11-27T17:00:11.000Z", "uptime_ms": 5,
+            "instance": {
+                "source": "imds", "instance": "i-1", "zone": "z", "type": "t", "lifecycle_state": "InService",
+                "spot_action": "none", "rebalance": "none",
+            },
+            "health": {
+                "status": "fail", "fresh": true, "draining": false,
+                "checks": [
+                    {"name": "nginx", "status": "fail", "detail": "refuses\u{1b}[2J connections", "age_ms": 1},
+                    {"name": "disk", "status": "pass", "detail": "3 %", "age_ms": 1},
+                ],
+                "history": [{
+                    "at": "2026-11-27T17:00:00.000Z", "from": "pass", "to": "fail", "cause": "check",
+                    "detail": "", "held_ms": 9,
+                }],
+            },
+            "nginx": {"url": null, "up": false},
+            "probes": {"confirmed": false, "explanation": "x", "expected_ms": 5000, "nodes": [{
+                "node": "10.0.0.1", "probes": 9, "missed": 1, "missed_total": 2, "interval_p50_ms": 5000,
+                "not_ok": 2, "codes": {"200": 7, "502": 2},
+            }]},
+            "fault": {
+                "mode": "stop", "phase": "injected", "started": "", "by": "x", "remaining_ms": 5, "overdue": false,
+            },
+            "stress": [{
+                "who": "root", "pid": 1, "workers": 1, "load_pct": 100.0, "target_pct": null, "started": "",
+                "remaining_ms": 61_000,
+            }],
+            "cpu": {"busy_pct": null, "steal_pct": null},
+            "listener": {
+                "address": "0.0.0.0:8080", "realtime": false, "open": 0, "accepted": 0, "evicted": 0,
+                "timed_out": 0, "floods": 0,
+            },
+        }))
+        .unwrap()
+    }
+
     #[test]
-    fn the_cause_is_the_failing_check() {
-        let facts = Facts::of(&json!({
-            "health": {"status": "fail", "checks": [
-                {"name": "nginx", "status": "fail", "detail": "refuses\u{1b}[2J connections"},
-                {"name": "disk", "status": "pass", "detail": "3 %"},
-            ]},
-            "nginx": {"up": false},
-            "probes": {"nodes": [{"node": "10.0.0.1", "probes": 9, "missed": 2, "not_ok": 2, "codes": {"200": 7, "502": 2}}]},
-            "stress": [{"who": "root", "workers": 1, "load_pct": 100.0, "remaining_ms": 61_000}],
-            "fault": {"mode": "stop", "by": "x", "remaining_ms": 5, "overdue": false},
-        }));
-        assert_eq!((facts.healthy, facts.nginx_up), (false, Some(false)));
+    fn the_cause_is_the_failing_check_and_what_others_wrote_is_printable() {
+        let facts = Facts::of(&status());
+        assert_eq!((facts.healthy, facts.nginx_up, facts.since_ms), (false, Some(false), Some(11_000)));
         assert_eq!(facts.cause, "nginx: refuses?[2J connections");
-        assert_eq!((facts.nodes[0].count.not_ok, facts.nodes[0].code), (2, Some(200)));
+        let node = &facts.nodes[0];
+        assert_eq!((node.count.not_ok, node.count.missed, node.missed, node.code), (2, 2, 1, Some(200)));
+        assert_eq!(facts.expected_ms, Some(5000));
         assert_eq!(facts.stress, ["1 x 100 %, 1:01 left, by root"]);
         assert_eq!(facts.fault.unwrap().mode, "stop");
-        assert_eq!(Facts::of(&Value::Null), Facts::default());
     }
 
     #[test]

@@ -217,7 +217,7 @@ fn probes(model: &Model, axis: &Axis, look: &Look) -> Vec<Line> {
     let nodes = facts.map_or(&[][..], |facts| facts.nodes.as_slice());
     for node in nodes.iter().take(room) {
         let place = model.history.nodes.iter().position(|name| *name == node.count.node);
-        let (words, tone) = match (node.on_time, node.count.missed) {
+        let (words, tone) = match (node.on_time, node.missed) {
             (Some(false), 0) => ("out of rhythm".to_owned(), Tone::Bad),
             (Some(false), missed) => (format!("{missed} missing"), Tone::Bad),
             (_, 0) if node.count.not_ok > 0 => (format!("{} not 2xx", node.count.not_ok), Tone::Warn),
@@ -451,7 +451,7 @@ mod tests {
                 cause: "nginx: refuses connections".into(),
                 nginx_up: Some(!down),
                 expected_ms: Some(5000),
-                nodes: vec![Node { count: count(missed), on_time: Some(!down), ..Node::default() }],
+                nodes: vec![Node { count: count(missed), missed, on_time: Some(!down), ..Node::default() }],
                 fault: down.then(|| Fault { mode: "stop".into(), remaining_ms: 18_000, ..Fault::default() }),
                 stress: if second > 300 { vec!["1 x 70 %, 5:48 left".into()] } else { vec![] },
                 ..Facts::default()
