@@ -216,6 +216,8 @@ fn high_resolution_needs_three_short_datapoints_and_basic_monitoring_maybe_one()
     assert_eq!(with(30, Period::Ten), (Certain, Some("08:00:30".into())));
     assert_eq!(with(60, Period::Twenty), (Certain, Some("08:01:00".into())));
     assert_eq!(with(60, Period::Thirty).0, Impossible);
+    assert_eq!(with(2, Period::FiveMinutes).0, Impossible, "hardly anything of its datapoint is known");
+    assert_eq!(with(200, Period::FiveMinutes).0, Possible, "200 s at 100 % are at least 66.7 %");
     assert_eq!(with(300, Period::FiveMinutes).0, Possible);
     assert_eq!(with(900, Period::FiveMinutes), (Certain, Some("08:15:00".into())));
     // Begun in the middle of five minutes, which it fills in part.

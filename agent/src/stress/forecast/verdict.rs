@@ -185,14 +185,17 @@ impl Scan {
         if self.certain >= DATAPOINTS {
             self.fires = Some(self.recent.clone());
         }
-        let enough = enough_if_missing(period);
-        // One that is surely above says more than an earlier one that may be.
-        let sure = enough < DATAPOINTS && self.certain == enough && self.most_certain == enough;
-        if (self.earliest.is_none() || sure && !self.sure) && self.possible >= enough {
-            self.sure |= sure;
-            let last = if sure { enough } else { self.possible } as usize;
-            let last = last.min(self.recent.len());
-            self.earliest = self.recent.get(self.recent.len() - last..).map(<[Point]>::to_vec);
+        if enough_if_missing(period) < DATAPOINTS {
+            // One is enough, but not one of which hardly anything is known; and one that is surely above says most.
+            let sure = point.low > needs;
+            let maybe = self.earliest.is_none() && point.whole && point.high > needs;
+            if sure && !self.sure || maybe {
+                self.sure |= sure;
+                self.earliest = Some(vec![point]);
+            }
+        }
+        if self.earliest.is_none() && self.possible >= DATAPOINTS {
+            self.earliest = Some(self.recent.clone());
         }
     }
 
