@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench check deps dist rpm fuzz test-arm64 facts
+.PHONY: build demo test bench soak-cadence check deps dist rpm fuzz test-arm64 facts
 
 build:
 	cargo build --release
@@ -26,6 +26,11 @@ SECS = 60
 SEED = 4
 fuzz:
 	cargo run --profile fuzz --package asg-agent --example fuzz -- $(SECS) $(SEED)
+
+# Random rhythms, right and broken, by the thousand: make soak-cadence CASES=20000
+CASES = 5000
+soak-cadence:
+	CADENCE_CASES=$(CASES) cargo test --release --package asg-agent --lib -- cadence::random
 
 check: deps
 	packaging/deps.sh shellcheck

@@ -200,7 +200,7 @@ fn explain(reason: Reason, nodes: &[NodeReport]) -> String {
         Reason::OffRhythm | Reason::OtherInterval => {
             nodes.iter().filter_map(|node| blame(node, reason)).collect()
         }
-        Reason::OnTime => nodes.iter().filter_map(failing).collect(),
+        Reason::OnTime => nodes.iter().filter_map(failing).chain(nodes.iter().filter_map(past)).collect(),
         _ => Vec::new(),
     };
     let more = match blamed.len() {
@@ -250,6 +250,14 @@ fn failing(node: &NodeReport) -> Option<String> {
     let codes = node.codes.iter().filter(|(code, _)| !code.starts_with('2'));
     let codes: Vec<String> = codes.map(|(code, count)| format!("{count} with {code}")).collect();
     (!codes.is_empty()).then(|| format!("{} was answered {}", name(node), codes.join(", ")))
+}
+
+/// What was wrong with a node that is well again.
+fn past(node: &NodeReport) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(node.last_off_ms?).ok()?;
+    let (name, missed, off) = (name(node), node.missed, node.off_rhythm);
+    let at = at.strftime("%H:%M:%S");
+    (missed + off > 0).then(|| format!("{name} had {missed} missed, {off} out of rhythm, last at {at} UTC"))
 }
 
 fn name(node: &NodeReport) -> String {

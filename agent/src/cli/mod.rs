@@ -7,6 +7,7 @@ mod keep;
 pub mod output;
 mod probes;
 mod probes_balancer;
+mod probes_daemon;
 mod probes_events;
 mod probes_logs;
 mod probes_view;

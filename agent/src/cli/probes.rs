@@ -18,6 +18,7 @@ use crate::cadence::verdict::{Answer, Reason, Verdict};
 use crate::config::{Asked, parse_duration};
 use crate::logtail::wait::Waiter;
 use crate::nginx::conf::Held;
+use crate::probes::Expect;
 use crate::probes::follow::{Follow, recently};
 use crate::sys::sigwait::Signals;
 
@@ -98,9 +99,13 @@ impl Args {
     /// Exit 2 for wrong settings, exit 3 where there is no log or it can't be read.
     pub(super) fn run(mut self, common: &Common) -> Result<Exit, Failure> {
         self.once |= self.elb_log.is_some();
-        let Settings { probes: settings, nginx, .. } = Settings::load(common, self.asked())?;
+        let Settings { probes: settings, nginx, serve, .. } = Settings::load(common, self.asked())?;
         let signals = Signals::block().context("cannot wait for signals")?;
-        let located = settings.locate(nginx.conf.as_deref()).map_err(|e| {
+        let located = settings.locate(nginx.conf.as_deref());
+        if let Some(exit) = self.by_daemon(common, &settings, serve.admin, &signals) {
+            return Ok(exit);
+        }
+        let located = located.map_err(|e| {
             let exit = if e.is_usage() { Exit::Usage } else { Exit::CannotTell };
             Failure::new(exit, e)
         })?;
@@ -127,6 +132,39 @@ impl Args {
             (None, Answer::Yes) => Exit::Done,
             (None, Answer::No) => Exit::No,
             (None, Answer::Unknown) => Exit::CannotTell,
+        })
+    }
+
+    /// Where the health check asks the agent's own port, and no log has a probe, the daemon is who knows. A log that is
+    /// named is judged, whatever the daemon knows.
+    fn by_daemon(
+        &self,
+        common: &Common,
+        settings: &crate::probes::Settings,
+        admin: std::net::SocketAddr,
+        signals: &Signals,
+    ) -> Option<Exit> {
+        let named = settings.log.is_some() || self.conf.is_some() || self.from_start || self.path.is_some();
+        if named || self.follow || self.elb_log.is_some() {
+            return None;
+        }
+        let patience = match (self.once, self.duration, settings.expect) {
+            (true, ..) => Duration::ZERO,
+            (_, Some(duration), _) => duration,
+            (_, _, Expect::Every(interval)) => interval.0 * PATIENCE,
+            (_, _, Expect::Auto) => PATIENCE_AUTO,
+        };
+        let verdict = match super::probes_daemon::verdict(admin, settings.expect, patience, signals)? {
+            Ok(verdict) => verdict,
+            Err(signal) => return Some(Exit::Signal(signal)),
+        };
+        let located = Located::default();
+        let follow = Follow::new(&located, From::Now, settings, &[]);
+        View::new(false, None).by_daemon(&mut Output::new(common.json), &verdict, &follow, &located);
+        Some(match verdict.answer {
+            Answer::Yes => Exit::Done,
+            Answer::No => Exit::No,
+            Answer::Unknown => Exit::CannotTell,
         })
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::probes_logs::{Sources, explanation};
+use super::probes_logs::Sources;
 use crate::access_log::locate::Located;
 use crate::cadence::NodeReport;
 use crate::cadence::verdict::{Reason, Verdict};
@@ -50,6 +50,8 @@ pub(super) struct VerdictEvent {
     confirmed: bool,
     /// Why, or why not.
     reason: Reason,
+    /// Whether it is the running daemon's, of probes that come to its own port and are in no log.
+    by_daemon: bool,
     /// The same in words.
     explanation: String,
     /// The interval; `null` while `auto` has not found it, or where it found several.
@@ -92,12 +94,20 @@ pub(super) struct VerdictEvent {
 }
 
 impl VerdictEvent {
-    pub(super) fn new(verdict: &Verdict, follow: &Follow, located: &Located) -> Self {
+    /// It is the daemon's.
+    pub(super) fn by_daemon(mut self) -> Self {
+        self.by_daemon = true;
+        self.probes = self.nodes.iter().map(|node| node.probes).sum();
+        self
+    }
+
+    pub(super) fn new(verdict: &Verdict, follow: &Follow, located: &Located, explanation: String) -> Self {
         let traffic = follow.traffic();
         Self {
             confirmed: verdict.reason == Reason::OnTime,
             reason: verdict.reason,
-            explanation: explanation(verdict, follow),
+            by_daemon: false,
+            explanation,
             expected_ms: verdict.expected.map(|expected| expected.interval_ms),
             tolerance_ms: verdict.expected.map(|expected| expected.tolerance_ms),
             nodes: verdict.nodes.clone(),

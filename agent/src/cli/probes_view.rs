@@ -92,6 +92,17 @@ impl View {
         out.note(&format!("{probes} probes from {nodes} nodes; at most {} s to go", left.as_secs()));
     }
 
+    /// The daemon's verdict, of probes that come to its own port.
+    pub(super) fn by_daemon(&self, out: &mut Output, verdict: &Verdict, follow: &Follow, located: &Located) {
+        if out.is_json() {
+            let event = VerdictEvent::new(verdict, follow, located, verdict.explanation.clone()).by_daemon();
+            return out.event(&Event::Verdict(Box::new(event)));
+        }
+        out.text("probes come to the agent's own port; by what the daemon knows, over the last 15 minutes:");
+        table(out, verdict);
+        conclusion(out, verdict, &verdict.explanation);
+    }
+
     /// The end.
     pub(super) fn verdict(
         &mut self,
@@ -105,36 +116,12 @@ impl View {
             balancer.tell(out);
         }
         if out.is_json() {
-            return out.event(&Event::Verdict(Box::new(VerdictEvent::new(verdict, follow, located))));
+            let event = VerdictEvent::new(verdict, follow, located, explanation(verdict, follow));
+            return out.event(&Event::Verdict(Box::new(event)));
         }
-        let paths = verdict.nodes.iter().any(|node| node.path.is_some());
-        let width = verdict.nodes.iter().map(|node| node.node.to_string().len()).max().unwrap_or(0).max(17);
-        if !verdict.nodes.is_empty() {
-            out.text(&format!(
-                "{:<width$} {:>7} {:>7}   {:>28}   {}",
-                "node",
-                "probes",
-                "missed",
-                "interval min / p50 / max",
-                if paths { "on time        path" } else { "on time" }
-            ));
-        }
-        for node in &verdict.nodes {
-            let line = row(node, width);
-            out.text(&if node.on_time { line } else { paint(out, "33", &line) });
-        }
+        table(out, verdict);
         left_out(follow, located, verdict).iter().for_each(|line| out.text(line));
-        let expected = verdict.expected.map_or_else(|| "an interval".to_owned(), |e| seconds(e.interval_ms));
-        let within =
-            verdict.expected.map_or_else(String::new, |e| format!(" within {}", seconds(e.tolerance_ms)));
-        let (colour, word) = match verdict.answer {
-            Answer::Yes => ("32", "confirmed"),
-            Answer::No => ("31", "not confirmed"),
-            Answer::Unknown => ("33", "cannot tell"),
-        };
-        let explanation = explanation(verdict, follow);
-        let word = paint(out, colour, word);
-        out.text(&format!("{word}: every {expected}{within}: {explanation}"));
+        conclusion(out, verdict, &explanation(verdict, follow));
         if let Some(held) = held(follow.held()) {
             out.text(&format!("({held}: what isn't there yet doesn't count as missed)"));
         }
@@ -144,6 +131,40 @@ impl View {
             ));
         }
     }
+}
+
+/// A line for each node.
+fn table(out: &mut Output, verdict: &Verdict) {
+    let paths = verdict.nodes.iter().any(|node| node.path.is_some());
+    let width = verdict.nodes.iter().map(|node| node.node.to_string().len()).max().unwrap_or(0).max(17);
+    if !verdict.nodes.is_empty() {
+        out.text(&format!(
+            "{:<width$} {:>7} {:>7}   {:>28}   {}",
+            "node",
+            "probes",
+            "missed",
+            "interval min / p50 / max",
+            if paths { "on time        path" } else { "on time" }
+        ));
+    }
+    for node in &verdict.nodes {
+        let line = row(node, width);
+        out.text(&if node.on_time { line } else { paint(out, "33", &line) });
+    }
+}
+
+/// The verdict in a line.
+fn conclusion(out: &mut Output, verdict: &Verdict, explanation: &str) {
+    let expected = verdict.expected.map_or_else(|| "an interval".to_owned(), |e| seconds(e.interval_ms));
+    let within =
+        verdict.expected.map_or_else(String::new, |e| format!(" within {}", seconds(e.tolerance_ms)));
+    let (colour, word) = match verdict.answer {
+        Answer::Yes => ("32", "confirmed"),
+        Answer::No => ("31", "not confirmed"),
+        Answer::Unknown => ("33", "cannot tell"),
+    };
+    let word = paint(out, colour, word);
+    out.text(&format!("{word}: every {expected}{within}: {explanation}"));
 }
 
 /// What nginx's configuration says of lines that are held back.

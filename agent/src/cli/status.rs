@@ -102,7 +102,7 @@ fn people(status: &Status, now: Timestamp) -> Vec<String> {
     }));
     lines.extend(changes(status, now));
     lines.push(format!("probes    {}", status.probes.explanation));
-    lines.extend(nodes(&status.probes.nodes));
+    lines.extend(nodes(&status.probes.nodes, now));
     if let Some(fault) = &status.fault {
         let mode = fault.mode.name();
         lines.push(match fault.overdue {
@@ -189,9 +189,14 @@ fn changes(status: &Status, now: Timestamp) -> Vec<String> {
     history.iter().skip(skipped).rev().enumerate().map(line).collect()
 }
 
-fn nodes(nodes: &[Node]) -> Vec<String> {
+fn nodes(nodes: &[Node], now: Timestamp) -> Vec<String> {
     let line = |node: &Node| {
-        format!("  node    {}: {}, {} missed", node.node, counted(node.probes, "probe"), node.missed)
+        let more = |key: &str| node.more.get(key).and_then(serde_json::Value::as_str);
+        let path = more("path").map_or_else(String::new, |path| format!(" {path}"));
+        let last = more("last_off_rhythm");
+        let when = last.map_or_else(String::new, |at| format!(", last out of rhythm {}", ago(at, now)));
+        let (count, missed) = (counted(node.probes, "probe"), node.missed);
+        format!("  node    {}{path}: {count}, {missed} missed in the last 15 min{when}", node.node)
     };
     let mut lines: Vec<String> = nodes.iter().take(MOST_NODES).map(line).collect();
     if let Some(more) = nodes.len().checked_sub(MOST_NODES).filter(|more| *more > 0) {

@@ -227,7 +227,7 @@ impl Sources {
             node: node.node.to_string(),
             probes: node.probes,
             not_ok: node.not_ok,
-            missed: node.missed,
+            missed: node.missed_total,
         };
         Observation {
             at: jiff::Timestamp::now().as_second(),
