@@ -192,7 +192,8 @@ impl Follow {
 
     /// What is expected, once that is known; `None` also where it differs by stream.
     pub fn expected(&self) -> Option<Expected> {
-        self.judged(false).0.expected()
+        // Asked at every look: what still waits for its order doesn't matter for it.
+        self.probes.cadence.expected()
     }
 
     /// All that came by now in its order, and up to when all must have come.
