@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::nginx::conf::{Bounds, Conf, ConfError, USUAL_FILES};
-use crate::nginx::master::{Master, discover};
+use crate::nginx::master::{Master, Which, discover};
 
 /// A configuration, and what it doesn't say itself.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Configuration {
 /// # Errors
 /// When `named` can't be read.
 pub(super) fn configurations(named: Option<&Path>) -> Result<(Vec<Configuration>, Vec<String>), ConfError> {
-    let masters = discover().masters;
+    let masters = discover(Which::Any).masters;
     let mut notes = Vec::new();
     if let Some(path) = named {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -10,8 +10,9 @@ use crate::cli::recover::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::fault::event::{Event, Outcome, Step, Told, Why};
-use crate::fault::preflight::{Choose, Plan, Request, plan};
+use crate::fault::preflight::{Choose, Plan, Request, rehearsed};
 use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
+use crate::nginx::target::Lookup;
 
 /// Longer than any health check of a load balancer that probes every 5 s waits.
 const DELAY: Span = Span::millis(10_000);
@@ -66,10 +67,7 @@ impl Fail {
         let request = self.request(&settings)?;
         let mut out = Output::unwaiting(common.json);
         if self.dry_run {
-            let plan = plan(&request).map_err(failure)?;
-            plan.notes.iter().for_each(|text| out.note(&format!("agent: {text}")));
-            say_plan(&mut out, &request, &plan);
-            return Ok(Exit::Done);
+            return dry_run(&mut out, &settings, &request);
         }
         let mut tell = |told| print(&mut out, &told);
         let outcome = fault::run::fail(&settings.paths, &request, self.detach, &mut tell);
@@ -82,7 +80,9 @@ impl Fail {
         say_result(&mut out, &outcome);
         Ok(match outcome.signal {
             Some(signal) => Exit::Signal(signal),
-            None if !outcome.effective || outcome.lost.is_some() => Exit::No,
+            None if !outcome.effective || outcome.lost.is_some() || !outcome.differences.is_empty() => {
+                Exit::No
+            }
             None => Exit::Done,
         })
     }
@@ -126,6 +126,10 @@ impl Fail {
             status: (self.mode == Mode::Error).then(|| self.status.unwrap_or(503)),
             health: crate::nginx::conf::on_this_machine(daemon.listen),
             choose,
+            url: match crate::nginx::target::find(&settings.nginx) {
+                Lookup::Found { target, .. } if settings.nginx.url.is_some() => Some(Box::new(target)),
+                _ => None,
+            },
             cadence: daemon.cadence,
             force: self.force,
             by: history::who(|name| std::env::var(name).ok()),
@@ -151,12 +155,33 @@ impl Daemon {
     }
 }
 
+/// Only looks: the rehearsal's answer is the exit code.
+fn dry_run(out: &mut Output, settings: &Settings, request: &Request) -> Result<Exit, Failure> {
+    let active =
+        fault::Record::read(&settings.paths.state).map_err(fault::FaultError::from).map_err(failure)?;
+    if let Some(record) = active {
+        let text = fault::describe(&record);
+        out.event(&serde_json::json!({"event": "plan", "mode": request.mode, "active": text}));
+        return Err(failure(fault::FaultError::Active(text)));
+    }
+    let plan = rehearsed(request).map_err(failure)?;
+    plan.notes.iter().for_each(|text| out.note(&format!("agent: {text}")));
+    say_plan(out, request, &plan);
+    let Some(because) = &plan.rehearsal.because else {
+        out.text("can be brought back: yes");
+        return Ok(Exit::Done);
+    };
+    out.text(&format!("can be brought back: no, because {because}"));
+    Ok(Exit::Refused)
+}
+
 fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     let workers: Vec<i32> = plan.workers.iter().map(|w| w.pid).collect();
     let secs = request.lasts.as_secs_f64();
     let Some(target) = &plan.target else {
         out.event(&serde_json::json!({
             "event": "plan", "mode": request.mode, "secs": secs, "signals": [], "restore": null,
+            "rehearsal": plan.rehearsal,
         }));
         out.text(&format!("would put {} on record for {secs} s; nginx is not touched", request.mode.name()));
         return;
@@ -174,7 +199,7 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
             out.event(&serde_json::json!({
                 "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
                 "conf": target.conf, "signals": [], "restore": null, "answers_at": target.endpoint.addr,
-                "ports": addrs,
+                "ports": addrs, "rehearsal": plan.rehearsal,
             }));
             return out.text(&format!("{what}\n{until} {}", target.endpoint.addr));
         }
@@ -191,7 +216,8 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     out.event(&serde_json::json!({
         "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
         "conf": target.conf, "signals": [signals], "restore": restore.trim_end(), "cwd": target.cwd,
-        "uid": uid, "answers_at": target.endpoint.addr,
+        "uid": uid, "answers_at": target.endpoint.addr, "unit": target.unit, "dependents": target.dependents,
+        "rehearsal": plan.rehearsal,
     }));
     out.text(&format!("would send {signals}"));
     out.text(&format!("after {secs} s would run `{}` in {cwd} as uid {uid}", restore.trim_end()));

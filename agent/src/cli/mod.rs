@@ -65,6 +65,9 @@ enum Verb {
     Screen,
     #[command(name = "__keep", hide = true)]
     Keep(keep::Keep),
+    /// Becomes the nginx that a fault ended
+    #[command(name = "__start", hide = true)]
+    Start,
 }
 
 /// Reads the command line of this process, and runs it to its end.
@@ -84,11 +87,11 @@ pub fn main() -> ExitCode {
 /// Runs a parsed command line to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, verb } = cli;
-    if !matches!(verb, Verb::Keep(_) | Verb::Recover(_) | Verb::Screen) {
+    if !matches!(verb, Verb::Keep(_) | Verb::Start | Verb::Recover(_) | Verb::Screen) {
         recover::overdue(&common);
     }
     // A stress does so at its end, when nothing waits for it.
-    if !matches!(verb, Verb::Keep(_) | Verb::Stress(_)) {
+    if !matches!(verb, Verb::Keep(_) | Verb::Start | Verb::Stress(_)) {
         crate::stress::manners::sweep();
     }
     let result: Result<Exit, Failure> = match verb {
@@ -96,6 +99,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Fail(args) => args.run(&common),
         Verb::Recover(args) => args.run(&common),
         Verb::Keep(args) => args.run(),
+        Verb::Start => keep::start(),
         Verb::Probes(args) => args.run(&common),
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),

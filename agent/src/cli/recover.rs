@@ -11,8 +11,8 @@ use crate::fault::{self, Ended, FaultError};
 ///
 /// Brings nginx back whatever state the fault left it in: continues what was stopped, ends workers that lost their
 /// master, starts nginx as it was started before, and waits until it answers. Safe to run at any time and as often
-/// as you like. Exit code 0: nginx answers, or there was no fault. 1: nginx does not answer; the fault stays on
-/// record and is tried again. 3: it cannot be told whether there is a fault.
+/// as you like. Exit code 0: nginx answers as it was, or there was no fault. 1: nginx does not answer, and the fault
+/// stays on record and is tried again; or nginx is not what it was, and what is otherwise is listed. 3: it cannot be told whether there is a fault.
 #[derive(Debug, clap::Args)]
 pub(super) struct Recover {}
 
@@ -32,10 +32,15 @@ impl Recover {
                 out.event(&serde_json::json!({"event": "result", "fault": null, "recovered": true}));
                 out.text("no fault is active");
             }
-            Ended::Here { record, first_ok_after_ms } => out.event(&serde_json::json!({
-                "event": "result", "fault": record.mode, "recovered": true,
-                "first_ok_after_ms": first_ok_after_ms,
-            })),
+            Ended::Here { record, first_ok_after_ms, differences } => {
+                out.event(&serde_json::json!({
+                    "event": "result", "fault": record.mode, "recovered": true,
+                    "first_ok_after_ms": first_ok_after_ms, "differences": differences,
+                }));
+                if !differences.is_empty() {
+                    return Ok(Exit::No);
+                }
+            }
         }
         Ok(Exit::Done)
     }

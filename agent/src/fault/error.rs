@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fault::lease::record::RecordError;
-use crate::nginx::master::Rejected;
+use crate::nginx::master::{Reason, Rejected};
 
 /// Each says what was tried, on what, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -66,17 +66,60 @@ pub enum FaultError {
         status: u16,
     },
     /// It listens on nothing that could be asked.
-    #[error("nginx {pid} has no HTTP listener on TCP in {}: whether it answers cannot be told", conf.display())]
+    #[error(
+        "nginx {pid} takes no connections, only {on}: whether it answers cannot be told; give it a listener on \
+         127.0.0.1 for that"
+    )]
     NoListener {
         /// Its master.
         pid: i32,
-        /// Its configuration.
-        conf: PathBuf,
+        /// Where it listens instead.
+        on: String,
     },
+    /// `[nginx] url` is somebody else's.
+    #[error("`[nginx] url` is {url}, and nginx {pid} listens on {on}: set it to an address of this nginx")]
+    Elsewhere {
+        /// Its master.
+        pid: i32,
+        /// The setting.
+        url: String,
+        /// Its listeners.
+        on: String,
+    },
+    /// What was named isn't an nginx master.
+    #[error("{what}{}", instead(.others))]
+    NotIt {
+        /// What it is.
+        what: String,
+        /// Those that could be named.
+        others: Vec<String>,
+    },
+    /// It is in no state to be made to fail.
+    #[error("nginx {pid}: {why}")]
+    Unsafe {
+        /// Its master.
+        pid: i32,
+        /// Why.
+        why: Reason,
+    },
+    /// It could not be started again.
+    #[error("nginx {pid} could not be brought back: {because}; nothing was touched")]
+    NoWayBack {
+        /// Its master.
+        pid: i32,
+        /// Why.
+        because: String,
+    },
+    /// It is the first process.
+    #[error(
+        "nginx is process 1 here: when it ends, this container or machine ends with it; use --mode hang, drop, reject \
+         or error"
+    )]
+    First,
     /// Something else would start it again at once, or start it twice.
     #[error(
-        "nginx {pid} stays in the foreground of {parent}, which may start it again at once: \
-             stop that one, or use --force"
+        "nginx {pid} stays in the foreground of {parent}, which may start it again at once or end with it: use a mode \
+         that leaves it running (hang, drop, reject, error, unhealthy, slow), or --force"
     )]
     Supervised {
         /// Its master.
@@ -143,22 +186,34 @@ pub enum FaultError {
 impl FaultError {
     /// Whether it was refused because unsafe; otherwise it can't be done or told.
     pub fn is_refusal(&self) -> bool {
-        use FaultError::{Active, Several, Supervised, TooLong, Traced, Undone, Unhealthy, Unwell};
+        use FaultError::{
+            Active, First, NoWayBack, Several, Supervised, TooLong, Traced, Undone, Unhealthy, Unsafe, Unwell,
+        };
         matches!(
             self,
             Active(_)
+                | First
+                | NoWayBack { .. }
                 | Several(_)
                 | Supervised { .. }
                 | TooLong(_)
                 | Traced { .. }
                 | Undone { .. }
                 | Unhealthy { .. }
+                | Unsafe { .. }
                 | Unwell { .. }
         )
     }
 }
 
 fn reasons(rejected: &[Rejected]) -> String {
-    let each: Vec<String> = rejected.iter().map(|r| format!("{}: {}", r.pid, r.reason)).collect();
+    let each: Vec<String> = rejected.iter().map(|r| format!("{}: {}", r.pid, r.why)).collect();
     if each.is_empty() { String::new() } else { format!(" that may be touched ({})", each.join("; ")) }
+}
+
+fn instead(others: &[String]) -> String {
+    match others {
+        [] => "; no nginx runs here that may be touched".into(),
+        others => format!("; running here: {}", others.join(", ")),
+    }
 }

@@ -123,6 +123,9 @@ pub struct Outcome {
     pub effective_ms: Option<u64>,
     /// From the beginning of the end to the first answer.
     pub first_ok_after_ms: Option<u64>,
+    /// What of nginx is otherwise than it was before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
     /// What became of an effect that went before its time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,

@@ -18,10 +18,12 @@ mod recovery;
 pub mod run;
 mod status;
 
+pub use actor::describe;
 pub use bounds::{MAX, MAX_FORCED};
 pub use error::FaultError;
 pub use lease::keeper::{end_due, keep};
 pub use lease::record::{self, Mode, Record};
-pub use plan::preflight;
+pub use plan::{preflight, rehearsal};
+pub use recovery::launch::become_nginx;
 pub use recovery::recover::{Ended, reconcile, recover_now};
 pub use status::Snapshot;

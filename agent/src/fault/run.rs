@@ -27,6 +27,7 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         effective_ms: figures.effective_ms,
         first_ok_after_ms,
         lost: figures.lost.clone(),
+        differences: figures.differences.clone(),
         detached: false,
         signal,
     };
@@ -42,12 +43,13 @@ pub fn fail(paths: &Paths, request: &Request, detach: bool, tell: Tell<'_>) -> R
         Verdict::Elsewhere => {
             let record = ending.record.take();
             let mark = record.as_ref().and_then(|record| mark::of(paths, &record.id));
-            let first_ok_after_ms = mark.map_or(0, |mark| mark.first_ok_after_ms);
+            let (first_ok_after_ms, differences) =
+                mark.map_or((0, Vec::new()), |mark| (mark.first_ok_after_ms, mark.differences));
             if let Some(record) = &record {
                 tell(Told::Event(Event::now(record, Step::Recovering { why: Why::Asked })));
                 tell(Told::Event(Event::now(record, Step::Recovered { first_ok_after_ms })));
             }
-            Ok(outcome(Some(true), Some(first_ok_after_ms)))
+            Ok(Outcome { differences, ..outcome(Some(true), Some(first_ok_after_ms)) })
         }
         _ => Err(ending.error()),
     }

@@ -1,17 +1,24 @@
-//! Which nginx runs here. A master is known by the file it runs, by the pid file of its own configuration that names
-//! it, by its parent, and by living in our namespaces; never by its title alone, which a worker bears for an
-//! instant after its fork, and anybody can bear for ever.
+//! Which nginx runs here. A master is known by the file it runs, by its listeners in the kernel, by the pid file of its
+//! own configuration that names it, by its parent, and by living in our namespaces; never by its title alone, which a
+//! worker bears for an instant after its fork, and anybody can bear for ever.
+//!
+//! What others than root run is a stranger's: it is asked for nothing that could block or cost much, and whoever is
+//! named by `--pid` or `--conf`, or recorded by a fault, is found without reading anybody else's files.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::conf::{Conf, Listen};
-use super::title;
-use crate::sys::listening::listening;
+use super::ask::{self, Endpoint};
+use super::built::Builds;
+use super::conf::{Address, Bounds, Conf, Listen};
+use super::title::{self, Options};
+use crate::sys::listening::Listening;
 use crate::sys::proc::{self, Exe, Identity, Stat};
+
+/// What all strangers together may take of our time.
+const STRANGERS: Duration = Duration::from_millis(80);
 
 /// A running nginx, verified.
 #[derive(Debug, Clone)]
@@ -20,18 +27,37 @@ pub struct Master {
     pub id: Identity,
     /// What it runs.
     pub exe: Exe,
+    /// The program's name, as it was typed.
+    pub name: String,
     /// The arguments it was started with, without the program's name.
     pub args: Vec<String>,
     /// The folder it was started in.
     pub cwd: PathBuf,
     /// Its configuration.
     pub conf: PathBuf,
+    /// Why its configuration, as it lies on the disk now, can't be read.
+    pub unread: Option<String>,
     /// The file that names it.
     pub pid_file: PathBuf,
-    /// Where it takes connections.
+    /// Where it takes TCP connections, as the kernel says; how it speaks there, as its configuration says.
     pub listens: Vec<Listen>,
+    /// Each of these and each Unix socket, as it can be asked.
+    pub endpoints: Vec<Endpoint>,
+    /// All that the kernel says of where it can be reached.
+    pub listening: Listening,
+    /// Where the kernel and the configuration don't agree.
+    pub drift: Drift,
     /// Whether it stays with the process that started it (`daemon off`): a supervisor, a shell.
     pub foreground: bool,
+}
+
+/// A configuration that was edited since nginx read it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drift {
+    /// Where nginx listens, and wouldn't any more.
+    pub lost: Vec<String>,
+    /// Where it doesn't listen, and would.
+    pub new: Vec<String>,
 }
 
 /// A process that looks like a master and isn't one that we would touch.
@@ -39,8 +65,32 @@ pub struct Master {
 pub struct Rejected {
     /// Its number.
     pub pid: i32,
+    /// Its configuration, as far as it is known.
+    pub conf: Option<PathBuf>,
     /// Why.
-    pub reason: String,
+    pub why: Reason,
+}
+
+/// Why a process is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Its binary is being replaced: there are two masters.
+    #[error(
+        "an upgrade of its binary is under way, and nginx {0} belongs to it: let one of the two end first"
+    )]
+    Upgrade(i32),
+    /// Its title is longer than the room it has for it.
+    #[error(
+        "its title \"{0}\" is cut off, so how it was started can't be told: start it with a longer environment, \
+         or from a unit"
+    )]
+    CutTitle(String),
+    /// It is some master's child.
+    #[error("it is a worker of nginx {0}: name that one")]
+    Worker(i32),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// All that was found.
@@ -52,77 +102,310 @@ pub struct Found {
     pub rejected: Vec<Rejected>,
 }
 
-/// Looks at every process of this machine.
-pub fn discover() -> Found {
+/// Which of them is looked for; nobody else's files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// Every one.
+    Any,
+    /// The process with this number.
+    Pid(i32),
+    /// The one with this main configuration.
+    Conf(&'a Path),
+}
+
+/// Looks for masters among the processes of this machine.
+pub fn discover(which: Which<'_>) -> Found {
     let mut found = Found::default();
-    let mut builds = Builds::new();
-    for pid in proc::pids() {
-        let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
-        if !title::is_master(&cmdline) {
+    let mut builds = Builds::default();
+    let mut strangers = STRANGERS;
+    let pids = match which {
+        Which::Pid(pid) => vec![pid],
+        Which::Any | Which::Conf(_) => proc::pids(),
+    };
+    for pid in pids {
+        let suspect = match Suspect::of(pid, &mut builds) {
+            Ok(Some(suspect)) => suspect,
+            Ok(None) => continue,
+            Err((conf, why)) => {
+                found.rejected.push(Rejected { pid, conf, why });
+                continue;
+            }
+        };
+        if let Which::Conf(conf) = which
+            && !same_file(conf, &suspect.conf)
+        {
             continue;
         }
-        match Master::of(pid, &cmdline, &mut builds) {
+        let is_named = which != Which::Any;
+        let begun = Instant::now();
+        let conf = suspect.conf.clone();
+        let bounds = match suspect.is_roots() {
+            true => Bounds::OURS,
+            false if is_named => Bounds { time: Duration::from_secs(2), ..Bounds::STRANGERS },
+            false => Bounds { time: strangers.min(Bounds::STRANGERS.time), ..Bounds::STRANGERS },
+        };
+        let is_roots = suspect.is_roots();
+        match suspect.verified(&bounds) {
             Ok(master) => found.masters.push(master),
             // Gone while we looked at it.
             Err(_) if Stat::of(pid).is_err() => {}
-            Err(reason) => found.rejected.push(Rejected { pid, reason }),
+            Err(why) => found.rejected.push(Rejected { pid, conf: Some(conf), why }),
+        }
+        if !is_roots {
+            strangers = strangers.saturating_sub(begun.elapsed());
         }
     }
     found
 }
 
-impl Master {
-    /// Verifies that the process `pid` with this title is a master.
-    fn of(pid: i32, cmdline: &[u8], builds: &mut Builds) -> Result<Self, String> {
-        let told = |what: &'static str| move |e: io::Error| format!("its {what} cannot be read: {e}");
-        let id = Identity::of(pid).map_err(told("start"))?;
-        let exe = Exe::of(pid).map_err(told("executable"))?;
+/// What it takes to know an nginx again.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The file it runs.
+    pub program: &'a Path,
+    /// Who runs it.
+    pub uid: u32,
+    /// The file that names it.
+    pub pid_file: &'a Path,
+    /// The arguments it was started with.
+    pub args: &'a [String],
+    /// Where it can be reached.
+    pub listening: &'a Listening,
+}
+
+/// The master that runs now where `known` ran: the same program, the same user, named by the same pid file; where that
+/// is gone, started with the same arguments and on one of the same addresses. Reads no configuration and runs nothing.
+pub fn successor(known: &Known<'_>) -> Option<Identity> {
+    let is_it = |pid: i32| -> Option<Identity> {
+        let id = Identity::of(pid).ok()?;
+        let same = Exe::of(pid).is_ok_and(|exe| exe.path == known.program)
+            && owner(pid) == Some(known.uid)
+            && proc::shares_our_namespaces(pid);
+        let title = same.then(|| cmdline(pid)).flatten().filter(|title| title::is_master(title))?;
+        let parent = Stat::of(pid).ok()?.parent;
+        let by_name = read_pid(known.pid_file).is_ok_and(|named| named == pid);
+        let same_args = || title::parse(&title).is_ok_and(|options| options.args == known.args);
+        let same_place = || {
+            let held = Listening::of(pid);
+            !held.tcp.is_disjoint(&known.listening.tcp) || !held.unix.is_disjoint(&known.listening.unix)
+        };
+        // A stale pid file may name anybody, another nginx too.
+        let is_known = same_place() && (by_name || same_args());
+        (is_known && !is_master(parent) && id.is_alive()).then_some(id)
+    };
+    let named = read_pid(known.pid_file).ok().and_then(is_it);
+    named.or_else(|| proc::pids().into_iter().find_map(is_it))
+}
+
+/// Whether a process runs an nginx and has a master's title.
+pub fn is_master(pid: i32) -> bool {
+    Exe::of(pid).is_ok_and(|exe| is_nginx(&exe.path))
+        && cmdline(pid).is_some_and(|title| title::is_master(&title))
+}
+
+/// The name and the arguments that a master was started with.
+pub fn options_of(pid: i32) -> Option<(String, Vec<String>)> {
+    let options = title::parse(&cmdline(pid)?).ok()?;
+    Some((options.name, options.args))
+}
+
+/// By its name; whether it is one is asked of those that root alone can have put there.
+fn is_nginx(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    ["nginx", "openresty", "angie", "freenginx", "tengine"].iter().any(|known| name.starts_with(known))
+}
+
+fn cmdline(pid: i32) -> Option<Vec<u8>> {
+    std::fs::read(format!("/proc/{pid}/cmdline")).ok()
+}
+
+/// The effective user of a process that can be looked at.
+fn owner(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether two paths lead to one file.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// A process with a master's title, known as far as that costs nothing.
+struct Suspect {
+    id: Identity,
+    exe: Exe,
+    uid: u32,
+    options: Options,
+    cwd: PathBuf,
+    prefix: PathBuf,
+    conf: PathBuf,
+    built_pid: PathBuf,
+    listening: Listening,
+}
+
+type Left = (Option<PathBuf>, Reason);
+
+impl Suspect {
+    /// `None` for what doesn't even look like a master.
+    fn of(pid: i32, builds: &mut Builds) -> Result<Option<Self>, Left> {
+        let other = |text: String| (None, Reason::Other(text));
+        let told = |what: &'static str| {
+            move |e: io::Error| (None, Reason::Other(format!("its {what} cannot be read: {e}")))
+        };
+        let (Ok(id), Some(uid)) = (Identity::of(pid), owner(pid)) else { return Ok(None) };
+        let exe = match Exe::of(pid) {
+            Ok(exe) => exe,
+            Err(_) => return Ok(None), // a kernel thread, or gone
+        };
+        let is_nginx = is_nginx(&exe.path);
+        // A stranger that runs something else is none of our business, whatever it calls itself.
+        let Some(title) = cmdline(pid).filter(|title| title::is_master(title) && (is_nginx || uid == 0))
+        else {
+            return Ok(None);
+        };
         if !proc::shares_our_namespaces(pid) {
-            return Err("it runs in a container (another pid or network namespace)".into());
+            let what = "it runs in a container (another pid or network namespace): run `agent` in there";
+            return Err(other(what.into()));
         }
-        let name = exe.path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with("nginx") && !name.starts_with("openresty") {
-            return Err(format!("it runs {}, which is no nginx", exe.path.display()));
+        if !is_nginx {
+            return Err(other(format!("it runs {}, which is no nginx", exe.path.display())));
         }
-        let options = title::parse(cmdline)?;
+        let text = String::from_utf8_lossy(&title).trim_end_matches('\0').to_owned();
+        let length = title.iter().position(|b| *b == 0).unwrap_or(title.len());
+        // nginx keeps the last two bytes of the room for the end (`ngx_setproctitle`).
+        if proc::title_room(pid).is_some_and(|room| length as u64 + 2 >= room) {
+            return Err((None, Reason::CutTitle(text)));
+        }
+        let options = title::parse(&title).map_err(other)?;
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).map_err(told("folder"))?;
-        let key = (exe.path.clone(), exe.dev, exe.ino);
-        let built = builds.entry(key).or_insert_with(|| Built::of(&exe.path)).clone()?;
+        let built = builds.of(&exe).map_err(other)?;
         let prefix = options.value('p').map_or(built.prefix.clone(), |p| cwd.join(p));
-        let conf = options.value('c').map_or(built.conf.clone(), PathBuf::from);
-        let conf = prefix.join(conf);
-        let parsed = Conf::load(&conf, Some(&prefix)).map_err(|e| e.to_string())?;
-        let pid_file = options.global("pid").map(|p| prefix.join(p)).or_else(|| parsed.pid_file());
-        let pid_file = pid_file.unwrap_or_else(|| prefix.join(&built.pid));
-        match read_pid(&pid_file) {
-            Ok(named) if named == pid => {}
-            Ok(named) => return Err(format!("its pid file {} names {named}", pid_file.display())),
-            Err(e) => return Err(format!("its pid file {} cannot be read: {e}", pid_file.display())),
+        let conf = prefix.join(options.value('c').map_or(built.conf, PathBuf::from));
+        let left = |why| (Some(conf.clone()), why);
+        let listening = Listening::of(pid);
+        if listening.is_empty() {
+            return Err(left(Reason::Other("it listens nowhere".into())));
         }
-        let parent = Stat::of(pid).map_err(told("parent"))?.parent;
-        if exe.is_run_by(parent) {
-            return Err(format!("it is the child of nginx {parent}: an upgrade of the binary is under way"));
-        }
-        let listens = parsed.listens();
-        if !listens.is_empty() && !holds_any(pid, &listens) {
-            return Err(format!("it listens on none of the addresses in {}", conf.display()));
-        }
-        let foreground = options.global("daemon").map(str::to_owned).or_else(|| parsed.global("daemon"));
-        if Identity::of(pid).ok() != Some(id) {
-            return Err("it has ended".into());
-        }
-        Ok(Self {
-            id,
-            exe,
-            args: options.args,
-            cwd,
-            conf,
-            pid_file,
-            listens,
-            foreground: foreground.as_deref() == Some("off"),
-        })
+        Ok(Some(Self { id, exe, uid, options, cwd, prefix, conf, built_pid: built.pid, listening }))
     }
 
+    /// Whether root runs it and nobody else wrote its configuration.
+    fn is_roots(&self) -> bool {
+        self.uid == 0 && std::fs::metadata(&self.conf).map_or(true, |m| m.uid() == 0)
+    }
+
+    /// Verifies that it is a master, by its configuration and what that names.
+    fn verified(self, bounds: &Bounds) -> Result<Master, Reason> {
+        let pid = self.id.pid;
+        let (parsed, unread) = match Conf::load_within(&self.conf, Some(&self.prefix), bounds) {
+            Ok(conf) => (Some(conf), None),
+            // Root's own may have been edited since; a stranger's could be anything.
+            Err(e) if self.is_roots() => (None, Some(e.to_string())),
+            Err(e) => return Err(Reason::Other(e.to_string())),
+        };
+        let pid_file = self.options.global("pid").map(|p| self.prefix.join(p));
+        let pid_file = pid_file.or_else(|| parsed.as_ref()?.pid_file());
+        let pid_file = pid_file.unwrap_or_else(|| self.prefix.join(&self.built_pid));
+        self.is_alone(&pid_file, unread.is_none())?;
+        match read_pid(&pid_file) {
+            Ok(named) if named == pid => {}
+            // Which file it is, only its configuration says.
+            _ if unread.is_some() && !proc::children(pid).is_empty() => {}
+            Ok(named) => {
+                return Err(Reason::Other(format!("its pid file {} names {named}", pid_file.display())));
+            }
+            Err(e) => {
+                return Err(Reason::Other(format!(
+                    "its pid file {} cannot be read: {e}",
+                    pid_file.display()
+                )));
+            }
+        }
+        let configured = parsed.as_ref().map(Configured::of).unwrap_or_default();
+        let listens: Vec<Listen> =
+            self.listening.tcp.iter().map(|addr| configured.speaking_at(*addr)).collect();
+        let is_known =
+            configured.tcp.is_empty() || self.listening.tcp.iter().any(|addr| configured.names(addr));
+        // Its configuration may have been edited since; but a master has workers.
+        let has_workers = || proc::children(pid).into_iter().any(|child| self.exe.is_run_by(child));
+        let is_its = self.listening.tcp.is_empty() || is_known || self.is_roots() && has_workers();
+        if !is_its {
+            let conf = self.conf.display();
+            return Err(Reason::Other(format!("it listens on none of the addresses in {conf}")));
+        }
+        let mut endpoints: Vec<Endpoint> = listens.iter().map(|listen| Endpoint::from(*listen)).collect();
+        endpoints.extend(self.listening.unix.iter().map(|path| configured.speaking_on(path)));
+        let drift = if parsed.is_some() { configured.drift(&self.listening) } else { Drift::default() };
+        let daemon = self.options.global("daemon").map(str::to_owned);
+        let daemon = daemon.or_else(|| parsed.as_ref()?.global("daemon"));
+        if Identity::of(pid).ok() != Some(self.id) {
+            return Err(Reason::Other("it has ended".into()));
+        }
+        Ok(Master {
+            id: self.id,
+            exe: self.exe,
+            name: self.options.name,
+            args: self.options.args,
+            cwd: self.cwd,
+            conf: self.conf,
+            unread,
+            pid_file,
+            listens,
+            endpoints,
+            listening: self.listening,
+            drift,
+            foreground: daemon.as_deref() == Some("off"),
+        })
+    }
+}
+
+impl Suspect {
+    /// Whether there is but one master. While a binary is being replaced there are two, the new one the child of the old
+    /// one, and the pid file is the new one's (<https://nginx.org/en/docs/control.html#upgrade>).
+    fn is_alone(&self, pid_file: &Path, is_its: bool) -> Result<(), Reason> {
+        let pid = self.id.pid;
+        let named = read_pid(pid_file).ok().filter(|_| is_its);
+        let mut old = pid_file.as_os_str().to_owned();
+        old.push(".oldbin");
+        let old = read_pid(Path::new(&old)).ok().filter(|old| is_its && is_master(*old));
+        let parent = Stat::of(pid).map_or(0, |s| s.parent);
+        let is_upgraded = || named == Some(pid) || named.is_none() && has_workers_or_keeps_title(pid);
+        match old {
+            Some(other) if other != pid => return Err(Reason::Upgrade(other)),
+            Some(_) => return Err(Reason::Upgrade(named.unwrap_or(pid))),
+            None if is_master(parent) && is_upgraded() => return Err(Reason::Upgrade(parent)),
+            None if is_master(parent) => return Err(Reason::Worker(parent)),
+            None => {}
+        }
+        let mut children = proc::children(pid).into_iter().filter(|child| is_master(*child));
+        let new = children.find(|child| match named {
+            Some(named) => named == *child,
+            None => has_workers_or_keeps_title(*child),
+        });
+        new.map_or(Ok(()), |new| Err(Reason::Upgrade(new)))
+    }
+}
+
+/// Whether a process with a master's title is a master: a worker that has only just been forked bears its master's title
+/// for an instant, and has no children.
+pub fn has_workers_or_keeps_title(pid: i32) -> bool {
+    let end = Instant::now() + Duration::from_millis(200);
+    loop {
+        if !is_master(pid) {
+            return false;
+        }
+        if !proc::children(pid).is_empty() || Instant::now() > end {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+impl Master {
     /// Its workers, cache managers and whatever else runs the same file as its children.
     pub fn workers(&self) -> Vec<Identity> {
         let same = proc::children(self.id.pid).into_iter().filter(|pid| self.exe.is_run_by(*pid));
@@ -130,17 +413,89 @@ impl Master {
     }
 }
 
-/// Whether a process listens where a configuration says: a master does from before it has its title until it ends, and
-/// who only pretends to be one doesn't.
-fn holds_any(pid: i32, listens: &[Listen]) -> bool {
-    let held = listening(pid);
-    listens.iter().any(|listen| {
-        let same = |addr: &SocketAddr| {
-            let any = addr.ip().is_unspecified() || listen.addr.ip().is_unspecified();
-            addr.port() == listen.addr.port() && (any || addr.ip() == listen.addr.ip())
+/// Where a configuration lets nginx listen.
+#[derive(Debug, Default)]
+struct Configured {
+    tcp: Vec<Listen>,
+    quic: Vec<std::net::SocketAddr>,
+    unix: Vec<Endpoint>,
+    /// Ports that go with a name, or stand in a block that isn't HTTP: their addresses aren't known.
+    loose: Vec<(u16, Listen)>,
+}
+
+impl Configured {
+    fn of(conf: &Conf) -> Self {
+        let mut all = Self::default();
+        for listener in conf.listeners() {
+            let listen = |addr| Listen {
+                addr,
+                tls: listener.tls,
+                http2: listener.http2,
+                proxy_protocol: listener.proxy_protocol,
+            };
+            match listener.address {
+                Address::Tcp(addr) => all.tcp.push(listen(addr)),
+                Address::Quic(addr) => all.quic.push(addr),
+                Address::Name(_, port) => all.loose.push((port, listen(any(port)))),
+                Address::Unix(_) => all.unix.extend(Endpoint::of(&listener)),
+            }
+        }
+        for block in conf.directives().iter().filter(|d| d.name == "stream" || d.name == "mail") {
+            block.walk(&mut |d| {
+                let text = d.args.first().filter(|_| d.name == "listen");
+                let ports = text.and_then(|text| text.rsplit(':').next()).unwrap_or_default();
+                let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+                let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return };
+                let plain =
+                    |port| Listen { addr: any(port), tls: false, http2: false, proxy_protocol: false };
+                all.loose.extend((first..=last).map(|port| (port, plain(port))));
+            });
+        }
+        all
+    }
+
+    fn find(&self, addr: &std::net::SocketAddr) -> Option<Listen> {
+        let exact = self.tcp.iter().find(|l| l.addr == *addr);
+        // One bind to a wildcard covers the port's other addresses (`ngx_http_init_listening`).
+        let covered = || self.tcp.iter().find(|l| l.addr.port() == addr.port() && addr.ip().is_unspecified());
+        let loose = || self.loose.iter().find(|(port, _)| *port == addr.port()).map(|(_, listen)| listen);
+        exact.or_else(covered).or_else(loose).copied()
+    }
+
+    fn names(&self, addr: &std::net::SocketAddr) -> bool {
+        self.find(addr).is_some()
+    }
+
+    /// How nginx speaks at an address; plainly where that isn't known.
+    fn speaking_at(&self, addr: std::net::SocketAddr) -> Listen {
+        let plain = Listen { addr, tls: false, http2: false, proxy_protocol: false };
+        self.find(&addr).map_or(plain, |listen| Listen { addr, ..listen })
+    }
+
+    fn speaking_on(&self, path: &Path) -> Endpoint {
+        let addr = ask::Address::Unix(path.to_owned());
+        let known = self.unix.iter().find(|e| e.addr == addr);
+        known.cloned().unwrap_or_else(|| Endpoint::http(addr))
+    }
+
+    fn drift(&self, now: &Listening) -> Drift {
+        let covered = |addr: &std::net::SocketAddr,
+                       all: &std::collections::BTreeSet<std::net::SocketAddr>| {
+            all.contains(addr) || all.iter().any(|a| a.port() == addr.port() && a.ip().is_unspecified())
         };
-        held.iter().any(same)
-    })
+        let quic = |addr: &&std::net::SocketAddr| {
+            self.quic.iter().any(|q| q.port() == addr.port())
+                || self.loose.iter().any(|(port, _)| *port == addr.port())
+        };
+        let lost_tcp = now.tcp.iter().filter(|addr| !self.names(addr)).map(ToString::to_string);
+        let lost_udp = now.udp.iter().filter(|addr| !quic(addr)).map(|addr| format!("{addr} (UDP)"));
+        let new_tcp = self.tcp.iter().map(|l| l.addr).filter(|addr| !covered(addr, &now.tcp));
+        Drift { lost: lost_tcp.chain(lost_udp).collect(), new: new_tcp.map(|a| a.to_string()).collect() }
+    }
+}
+
+fn any(port: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([0, 0, 0, 0], port))
 }
 
 /// The number in a pid file; 20 bytes are enough for one, and a hostile file may have no end.
@@ -157,68 +512,36 @@ pub fn read_pid(path: &Path) -> io::Result<i32> {
     text.trim().parse().map_err(|_| io::Error::other("not a pid"))
 }
 
-/// What each binary was built with, or why that can't be known; asked once for all masters that run it.
-type Builds = HashMap<(PathBuf, u64, u64), Result<Built, String>>;
-
-/// What a binary was built with, as `nginx -V` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Built {
-    prefix: PathBuf,
-    conf: PathBuf,
-    pid: PathBuf,
-}
-
-impl Built {
-    /// Runs `EXE -V`, which reads no configuration; only a file that root alone can have put there is run.
-    fn of(exe: &Path) -> Result<Self, String> {
-        if !proc::is_trusted_program(exe) {
-            return Err(format!("{} is missing, or others than root can replace it", exe.display()));
-        }
-        let mut command = Command::new(exe);
-        command.arg("-V").env_clear().current_dir("/").stdin(Stdio::null());
-        let output = command.output().map_err(|e| format!("{} -V: {e}", exe.display()))?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        if !text.contains("nginx version:") {
-            return Err(format!("{} does not call itself nginx", exe.display()));
-        }
-        Ok(Self::parse(&text))
-    }
-
-    /// Where an option is missing, its default (<https://nginx.org/en/docs/configure.html>).
-    fn parse(text: &str) -> Self {
-        let option = |name: &str| {
-            let value = text.split_ascii_whitespace().find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
-            value.map(|v| PathBuf::from(v.trim_matches('\'')))
-        };
-        let prefix = option("--prefix").unwrap_or_else(|| "/usr/local/nginx".into());
-        Self {
-            conf: option("--conf-path").unwrap_or_else(|| prefix.join("conf/nginx.conf")),
-            pid: option("--pid-path").unwrap_or_else(|| prefix.join("logs/nginx.pid")),
-            prefix,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_binary_was_built_with_is_read_from_its_own_words() {
-        let text = "nginx version: nginx/1.22.1\nconfigure arguments: --with-cc-opt='-g -O2' \
-                    --prefix=/usr/share/nginx --conf-path=/etc/nginx/nginx.conf --pid-path=/run/nginx.pid";
-        let built = Built::parse(text);
-        assert_eq!(built.conf, Path::new("/etc/nginx/nginx.conf"));
-        assert_eq!(built.pid, Path::new("/run/nginx.pid"));
-        let plain = Built::parse("configure arguments: --prefix=/opt/nginx");
-        assert_eq!(plain.conf, Path::new("/opt/nginx/conf/nginx.conf"));
-        assert_eq!(plain.pid, Path::new("/opt/nginx/logs/nginx.pid"));
-    }
 
     #[test]
     fn a_pid_file_without_an_end_or_without_a_number_is_refused() {
         assert!(read_pid(Path::new("/dev/zero")).is_err());
         assert!(read_pid(Path::new("/dev/null")).is_err());
         assert!(read_pid(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn drift_is_what_only_one_of_kernel_and_configuration_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nginx.conf");
+        let text = "stream { server { listen 9000; } } http { server { listen 80; listen 8000-8001; } \
+                    server { listen web.internal:81 ssl; listen 10.0.0.1:80; listen 443 quic; } }";
+        std::fs::write(&path, text).unwrap();
+        let configured = Configured::of(&Conf::load(&path, None).unwrap());
+        let addrs = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
+        let mut now = Listening {
+            tcp: addrs(&["0.0.0.0:80", "0.0.0.0:8000", "0.0.0.0:8001", "10.0.0.9:81", "0.0.0.0:9000"]),
+            udp: addrs(&["0.0.0.0:443"]),
+            ..Listening::default()
+        };
+        assert_eq!(configured.drift(&now), Drift::default());
+        assert!(configured.speaking_at("10.0.0.9:81".parse().unwrap()).tls);
+        now.tcp.remove(&"0.0.0.0:8001".parse().unwrap());
+        now.tcp.insert("0.0.0.0:82".parse().unwrap());
+        let drift = configured.drift(&now);
+        assert_eq!((drift.lost, drift.new), (vec!["0.0.0.0:82".to_owned()], vec!["0.0.0.0:8001".to_owned()]));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod ask;
+mod built;
 pub mod conf;
 pub mod master;
 pub mod target;

@@ -7,6 +7,8 @@ const MASTER: &str = "nginx: master process ";
 /// The options of a master, in the order they were given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Options {
+    /// The program's name, as it was typed.
+    pub name: String,
     /// As arguments, without the program's name.
     pub args: Vec<String>,
 }
@@ -37,7 +39,8 @@ pub(super) fn parse(cmdline: &[u8]) -> Result<Options, String> {
     let text = cmdline.split(|b| *b == 0).next().unwrap_or(cmdline);
     let text = std::str::from_utf8(text).map_err(|_| "its title is not UTF-8".to_owned())?;
     let line = text.strip_prefix(MASTER).ok_or("it has no master's title")?;
-    let mut words = line.split(' ').skip(1).peekable();
+    let mut words = line.split(' ').peekable();
+    let name = words.next().unwrap_or_default().to_owned();
     let mut args = Vec::new();
     while let Some(word) = words.next() {
         let bad = || format!("its arguments \"{line}\" cannot be told apart");
@@ -58,7 +61,7 @@ pub(super) fn parse(cmdline: &[u8]) -> Result<Options, String> {
         }
         args.extend([format!("-{letter}"), value]);
     }
-    Ok(Options { args })
+    Ok(Options { name, args })
 }
 
 fn is_option(word: &str) -> bool {
@@ -96,7 +99,8 @@ mod tests {
 
     #[test]
     fn global_directives_are_found_by_their_whole_name() {
-        let options = Options { args: vec!["-g".into(), "pid /run/x.pid; daemon off;".into()] };
+        let options =
+            Options { name: "nginx".into(), args: vec!["-g".into(), "pid /run/x.pid; daemon off;".into()] };
         assert_eq!(options.global("pid"), Some("/run/x.pid"));
         assert_eq!(options.global("daemon"), Some("off"));
         assert_eq!(options.global("dae"), None);

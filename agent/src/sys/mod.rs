@@ -2,6 +2,8 @@
 //! room. The only place where `unsafe` is allowed, one small file a system call, each with its reason.
 
 pub mod alloc;
+pub mod attributes;
+pub mod become_like;
 pub mod cgroup;
 pub mod clock;
 pub mod cpu;

@@ -77,6 +77,17 @@ impl Stat {
     }
 }
 
+/// The room, in bytes, that a process has for a title of its own: its arguments and its environment as it was started
+/// with them (fields 48 and 51 of `/proc/PID/stat`, which only root is shown).
+pub fn title_room(pid: i32) -> Option<u64> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_ends = text.iter().rposition(|b| *b == b')')?;
+    let fields = std::str::from_utf8(text.get(name_ends + 1..)?).ok()?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok().filter(|n| *n != 0);
+    number(48)?.checked_sub(number(45)?)
+}
+
 /// The file a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exe {

@@ -4,14 +4,18 @@ mod as_started;
 mod decoys;
 mod hang;
 mod hostile;
+mod kept;
 mod killed;
 mod left;
 mod life;
 pub(crate) mod net;
 mod refused;
+mod rehearsal;
 mod session;
+mod strangers;
 mod systemd;
 mod traffic;
+mod units;
 mod warned;
 
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use super::skipped;
 
 const LONG: Duration = Duration::from_secs(40);
 
-fn machine(prepare: impl FnOnce(&Path) -> anyhow::Result<()>) -> Option<Machine> {
+pub(super) fn machine(prepare: impl FnOnce(&Path) -> anyhow::Result<()>) -> Option<Machine> {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
     let machine = Machine::boot(&cache, prepare).unwrap();
     if machine.is_none() {
@@ -70,7 +70,7 @@ fn with_init_script(root: &Path, script: &Script) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serves(machine: &Machine) -> bool {
+pub(super) fn serves(machine: &Machine) -> bool {
     machine.says("curl -s -o /dev/null -m 2 -w '%{http_code}' http://127.0.0.1/").is_ok_and(|s| s == "200")
 }
 
@@ -88,7 +88,7 @@ fn is_well(machine: &Machine, unit: &str) {
     assert!(group.ends_with(&format!("/{unit}")), "{group}");
 }
 
-fn run(machine: &Machine, line: &str) -> (Option<i32>, String) {
+pub(super) fn run(machine: &Machine, line: &str) -> (Option<i32>, String) {
     let output = machine.sh(line).unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())

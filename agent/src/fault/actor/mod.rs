@@ -1,8 +1,10 @@
 //! What an actor does: each [`Action`] of the machine, and what came of it. Decides nothing: that is the machine's.
 
 mod perform;
+pub use perform::describe;
 mod wait;
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::error::FaultError;
@@ -41,6 +43,8 @@ pub(super) struct Actor<'a, 'b> {
     keeper: Option<Keeper>,
     held: Option<Held>,
     master: Option<Handle>,
+    /// The keeper's copies of where nginx's output goes.
+    outputs: Vec<OwnedFd>,
     /// Where the keeper answers, in `error`.
     port: u16,
     rest: Duration,
@@ -64,6 +68,7 @@ pub(super) struct Figures {
     pub(super) effective_ms: Option<u64>,
     pub(super) first_ok_after_ms: Option<u64>,
     pub(super) lost: Option<String>,
+    pub(super) differences: Vec<String>,
 }
 
 /// How an actor ended.
@@ -93,6 +98,7 @@ impl<'a, 'b> Actor<'a, 'b> {
             keeper: None,
             held: None,
             master: None,
+            outputs: Vec::new(),
             port: 0,
             rest: REST,
             signal: None,

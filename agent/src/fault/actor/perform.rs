@@ -298,7 +298,11 @@ impl Actor<'_, '_> {
         let (event, detail) = match noted {
             Noted::Armed => ("armed", String::new()),
             Noted::Lost => ("lost", self.seen.lost.clone().unwrap_or_default()),
-            Noted::Recovered => ("recovered", why_text(self.why()).to_owned()),
+            Noted::Recovered => {
+                let mut detail = vec![why_text(self.why()).to_owned()];
+                detail.extend(self.seen.differences.iter().map(|d| format!("difference: {d}")));
+                ("recovered", detail.join("; "))
+            }
             Noted::NotRecovered => {
                 ("not_recovered", self.error.as_ref().map_or(String::new(), ToString::to_string))
             }
@@ -459,11 +463,15 @@ impl Actor<'_, '_> {
                 let is_keeper = |pid| arm::is_keeper(paths, &record, pid);
                 removed.and_then(|()| restore(&target, &paths.state, &is_keeper))
             }
-            None => Ok(()),
+            None => Ok(Vec::new()),
         };
         failpoint("recover.restored");
         match restored {
-            Ok(()) => {
+            Ok(differences) => {
+                for difference in &differences {
+                    self.warn(format!("nginx is not what it was: {difference}"));
+                }
+                self.seen.differences = differences;
                 self.seen.first_ok_after_ms = Some(millis(start.elapsed()));
                 self.error = self.error.take().filter(|e| !matches!(e, FaultError::NotRecovered(_)));
                 Event::Done
@@ -490,7 +498,12 @@ impl Actor<'_, '_> {
 
     fn mark(&mut self) -> Event {
         let Some(record) = &self.record else { return Event::Failed };
-        let marked = mark::write(self.paths, record, self.seen.first_ok_after_ms.unwrap_or_default());
+        let marked = mark::write(
+            self.paths,
+            record,
+            self.seen.first_ok_after_ms.unwrap_or_default(),
+            &self.seen.differences,
+        );
         if marked.is_ok() { Event::Done } else { Event::Failed }
     }
 
@@ -518,7 +531,7 @@ impl Actor<'_, '_> {
 }
 
 /// A fault in a few words.
-pub(in crate::fault) fn describe(record: &Record) -> String {
+pub fn describe(record: &Record) -> String {
     let on = record.target.as_ref().map_or(String::new(), |t| format!(" on nginx {}", t.master.pid));
     let left = record.deadline().saturating_sub(since_boot()).as_secs();
     format!("{}{on}, started by {} at {}, {left} s left", record.mode.name(), record.by, record.started)

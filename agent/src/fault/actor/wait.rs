@@ -16,6 +16,7 @@ use crate::fault::modes::answerer::answer_with;
 use crate::fault::modes::effect::{self, Observed};
 use crate::fault::modes::hold::hold;
 use crate::fault::modes::inject;
+use crate::fault::recovery::outputs;
 use crate::nginx::answer::Answer;
 use crate::sys::clock::since_boot;
 use crate::sys::file::{self, Lock};
@@ -189,6 +190,9 @@ impl Actor<'_, '_> {
     }
 
     pub(super) fn say_ready(&mut self) -> Event {
+        let record = self.record.as_ref().filter(|record| record.mode.ends_nginx());
+        self.outputs =
+            record.and_then(|record| record.target.as_ref()).map(outputs::hold).unwrap_or_default();
         let said = say(READY).and_then(|()| {
             let part = self.record.as_ref().is_some_and(|record| record.mode.needs_keeper());
             if part { Ok(()) } else { say_no_more() }

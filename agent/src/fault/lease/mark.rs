@@ -18,6 +18,9 @@ pub(in crate::fault) struct Mark {
     pub(in crate::fault) id: String,
     /// From the beginning of the end to the first answer, in milliseconds.
     pub(in crate::fault) first_ok_after_ms: u64,
+    /// What of nginx is otherwise than it was.
+    #[serde(default)]
+    pub(in crate::fault) differences: Vec<String>,
 }
 
 /// How many: one who was slow may ask for his fault after others came and went.
@@ -33,10 +36,15 @@ fn all(paths: &Paths) -> Vec<Mark> {
 }
 
 /// Says that this fault was ended.
-pub(in crate::fault) fn write(paths: &Paths, record: &Record, first_ok_after_ms: u64) -> io::Result<()> {
+pub(in crate::fault) fn write(
+    paths: &Paths,
+    record: &Record,
+    first_ok_after_ms: u64,
+    differences: &[String],
+) -> io::Result<()> {
     file::ensure_folder(&paths.run)?;
     let mut marks = all(paths);
-    marks.push(Mark { id: record.id.clone(), first_ok_after_ms });
+    marks.push(Mark { id: record.id.clone(), first_ok_after_ms, differences: differences.to_vec() });
     let last = marks.get(marks.len().saturating_sub(KEPT)..).unwrap_or_default();
     file::put(&path(paths), &serde_json::to_vec(last)?, 0o644)
 }
@@ -58,11 +66,11 @@ mod tests {
         let text = r#"{"mode":"unhealthy","boot_id":"b","deadline_boottime_ms":1,"id":"7"}"#;
         let record: Record = serde_json::from_str(text).unwrap();
         assert_eq!(of(&paths, "7"), None);
-        write(&paths, &record, 12).unwrap();
+        write(&paths, &record, 12, &[]).unwrap();
         assert_eq!(of(&paths, "7").map(|mark| mark.first_ok_after_ms), Some(12));
         assert_eq!(of(&paths, "8"), None);
         for n in 10..20 {
-            write(&paths, &Record { id: n.to_string(), ..record.clone() }, 1).unwrap();
+            write(&paths, &Record { id: n.to_string(), ..record.clone() }, 1, &[]).unwrap();
         }
         assert!(of(&paths, "7").is_some() && of(&paths, "19").is_some(), "each is still known");
     }

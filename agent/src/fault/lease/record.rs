@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::nginx::answer::Endpoint;
+use crate::nginx::answer::{Answer, Endpoint};
+use crate::sys::attributes::Attributes;
 use crate::sys::file;
+use crate::sys::listening::Listening;
 use crate::sys::proc::{Credentials, Exe, Identity};
 
 /// A record is a few hundred bytes, and some for each listening socket; what is larger isn't ours.
@@ -116,6 +118,9 @@ pub struct Target {
     pub foreground: bool,
     /// Where it answers.
     pub endpoint: Endpoint,
+    /// What it is asked for there.
+    #[serde(default = "root")]
+    pub path: String,
     /// The systemd unit that runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
@@ -124,6 +129,60 @@ pub struct Target {
     pub listens: Vec<SocketAddr>,
     /// The inodes of its sockets; whoever runs the same file and holds one of them descends from it.
     pub sockets: BTreeSet<u64>,
+    /// The program's name, as it was typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it had from whoever started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    /// All that the kernel said of where it could be reached.
+    #[serde(default)]
+    pub listening: Listening,
+    /// How it spoke at each TCP address, and what it answered there.
+    #[serde(default)]
+    pub answers: Vec<Answered>,
+    /// The users of its workers: what they leave behind is theirs.
+    #[serde(default)]
+    pub workers: BTreeSet<u32>,
+    /// The units that systemd stops with its unit, and that were active.
+    #[serde(default)]
+    pub dependents: Vec<String>,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// What an address of nginx answered before the fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Where it was asked, and how.
+    pub endpoint: Endpoint,
+    /// What came.
+    pub was: Kind,
+}
+
+/// The kinds of answers that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// nginx answered: a status, or by closing what it had read (`return 444`).
+    Status,
+    /// It takes connections, and says nothing that is HTTP: a stream.
+    Other,
+    /// Nobody takes connections there that could be seen from here.
+    Nothing,
+}
+
+impl Kind {
+    /// Of an answer.
+    pub(in crate::fault) fn of(answer: Answer) -> Self {
+        match answer {
+            Answer::Status(_) | Answer::NoStatus => Self::Status,
+            Answer::Cut | Answer::Silent => Self::Other,
+            Answer::Refused => Self::Nothing,
+        }
+    }
 }
 
 /// Why the record can't be known. Never to be taken for "no fault".
@@ -158,7 +217,9 @@ pub enum RecordError {
 impl Target {
     /// What still holds after a reboot: pids, starts and inodes name others now.
     pub(in crate::fault) fn of_another_boot(self) -> Self {
-        Self { master: Identity { pid: 0, start_ticks: 0 }, sockets: BTreeSet::new(), ..self }
+        // What a unit gives its processes now, it gives them; nobody's nginx is otherwise for having been rebooted.
+        let attributes = self.attributes.filter(|_| self.unit.is_none());
+        Self { master: Identity { pid: 0, start_ticks: 0 }, sockets: BTreeSet::new(), attributes, ..self }
     }
 }
 
@@ -254,9 +315,9 @@ impl Record {
     }
 
     /// Where and what to ask to see the effect: nginx itself, or `/health`.
-    pub fn endpoint(&self) -> Option<(Endpoint, &'static str)> {
+    pub fn endpoint(&self) -> Option<(Endpoint, &str)> {
         let health = || Some((Endpoint::http(self.health?), "/health"));
-        self.target.as_ref().map(|t| (t.endpoint.clone(), "/")).or_else(health)
+        self.target.as_ref().map(|t| (t.endpoint.clone(), t.path.as_str())).or_else(health)
     }
 
     /// The deadline, since boot.

@@ -11,7 +11,7 @@ use crate::fault::modes::packets;
 use crate::fault::plan::unit;
 use crate::fault::recovery::restore::end_orphans;
 use crate::sys::clock;
-use crate::sys::listening;
+use crate::sys::listening::Listening;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity};
 
@@ -50,7 +50,8 @@ pub(in crate::fault) fn inject(
 
 fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
     let left = record.deadline().saturating_sub(clock::since_boot());
-    packets::apply(record.mode, &target.listens, left, port)?;
+    let udp = packets::reachable(&target.listening.udp);
+    packets::apply(record.mode, &target.listens, &udp, left, port)?;
     failpoint("inject.signalled");
     Ok(())
 }
@@ -108,7 +109,7 @@ fn silent_within(
 ) -> Option<Injected> {
     let end = Instant::now() + limit;
     loop {
-        if listening::of_sockets(&target.sockets).is_empty() {
+        if Listening::of_sockets(&target.sockets).is_empty() {
             return Some(Injected::Yes);
         }
         if interrupted() {

@@ -2,4 +2,5 @@
 
 pub(super) mod notes;
 pub mod preflight;
+pub mod rehearsal;
 pub(super) mod unit;

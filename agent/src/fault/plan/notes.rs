@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::fault::plan::preflight::Request;
 use crate::fault::plan::unit;
+use crate::nginx::master::Master;
 
 /// Failed probes in a row until a target is unhealthy, as a target group has it by default (`UnhealthyThresholdCount`,
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html>).
@@ -24,6 +25,18 @@ pub(in crate::fault) fn replaced(request: &Request) -> Option<String> {
             found.as_secs_f64()
         )
     })
+}
+
+/// `error` answers plain HTTP over TCP, and nothing else.
+pub(super) fn not_answered(master: &Master) -> Option<String> {
+    let tls = master.listens.iter().filter(|l| l.tls).map(|l| format!("{} (TLS) goes on serving", l.addr));
+    let udp = master
+        .listening
+        .udp
+        .iter()
+        .map(|addr| format!("packets of HTTP/3 to {addr} are dropped, and clients go on over TCP"));
+    let all: Vec<String> = tls.chain(udp).collect();
+    (!all.is_empty()).then(|| format!("only plain HTTP can be answered: {}", all.join("; ")))
 }
 
 /// systemd will start it again.
@@ -63,6 +76,7 @@ mod tests {
             health: SocketAddr::from(([127, 0, 0, 1], 8080)),
             choose: Choose::Only,
             cadence: cadence.map(Duration::from_secs),
+            url: None,
             force: false,
             by: "ann".into(),
         };

@@ -2,25 +2,30 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Paths;
 use crate::fault::bounds::MAX;
 use crate::fault::error::FaultError;
-use crate::fault::lease::record::{Mode, Target};
+use crate::fault::lease::record::{Answered, Kind, Mode, Target};
 use crate::fault::modes::hold;
 use crate::fault::modes::packets;
 use crate::fault::plan::notes;
+use crate::fault::plan::rehearsal::{Rehearsal, rehearse};
 use crate::fault::plan::unit;
-use crate::nginx::answer::{Answer, Endpoint};
-use crate::nginx::master::{Found, Master, discover};
+use crate::nginx;
+use crate::nginx::answer::{Address, Answer, Endpoint};
+use crate::nginx::master::{Found, Master, Reason, Rejected, Which, discover, is_master, same_file};
+use crate::sys::attributes::Attributes;
 use crate::sys::environ;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Credentials, Identity};
 
 /// How long a healthy nginx may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
+/// More listeners than these are known to the kernel only: a `listen` may name thousands of ports.
+const MOST_ASKED: usize = 32;
 
 /// Which nginx is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Request {
     pub choose: Choose,
     /// How far apart one load balancer node's probes were seen to be, where any were seen.
     pub cadence: Option<Duration>,
+    /// What to ask nginx for, where the settings say (`[nginx] url`).
+    pub url: Option<Box<nginx::target::Target>>,
     /// Whether what is merely unwise is done all the same.
     pub force: bool,
     /// Who asks.
@@ -67,6 +74,8 @@ pub struct Plan {
     pub environment: Option<Vec<u8>>,
     /// What to know before, and what stops nothing.
     pub notes: Vec<String>,
+    /// Whether nginx can be brought back.
+    pub rehearsal: Rehearsal,
 }
 
 /// Checks that we are root and that our folders are root's.
@@ -81,27 +90,113 @@ pub(in crate::fault) fn permitted(paths: &Paths) -> Result<(), FaultError> {
     Ok(())
 }
 
-/// Finds the nginx that is meant and makes sure that it is well. Touches nothing.
+/// Finds the nginx that is meant and makes sure that it is well and can be brought back. Touches nothing.
 ///
 /// # Errors
 /// Why there will be no fault.
 pub fn plan(request: &Request) -> Result<Plan, FaultError> {
+    let plan = rehearsed(request)?;
+    match (&plan.rehearsal.because, &plan.target) {
+        (Some(because), Some(target)) => {
+            Err(FaultError::NoWayBack { pid: target.master.pid, because: because.clone() })
+        }
+        _ => Ok(plan),
+    }
+}
+
+/// The same, also where nginx could not be brought back: the rehearsal says so.
+///
+/// # Errors
+/// Why there will be no fault.
+pub fn rehearsed(request: &Request) -> Result<Plan, FaultError> {
     if request.lasts > MAX && !request.force {
         return Err(FaultError::TooLong(request.lasts));
     }
+    let mut notes: Vec<String> = notes::replaced(request).into_iter().collect();
     if !request.mode.touches_nginx() {
         healthy(request)?;
-        let notes = notes::replaced(request).into_iter().collect();
-        return Ok(Plan { target: None, workers: Vec::new(), environment: None, notes });
+        let rehearsal = Rehearsal { can_be_brought_back: true, ..Rehearsal::default() };
+        return Ok(Plan { target: None, workers: Vec::new(), environment: None, notes, rehearsal });
     }
     if let Some(what) = missing(request.mode) {
         return Err(FaultError::Missing { mode: request.mode.name(), what });
     }
-    let master = choose(discover(), &request.choose)?;
+    let master = choose(discover(request.choose.which()), &request.choose)?;
     let pid = master.id.pid;
-    let unit = unit::of(pid);
-    let mut notes: Vec<String> = notes::replaced(request).into_iter().collect();
-    if let Some(unit) = unit.as_deref().filter(|_| request.mode == Mode::Crash) {
+    let unknown = |e: io::Error| FaultError::Unknown { pid, reason: e.to_string() };
+    let unit = unit::of(&master).map_err(unknown)?;
+    may_end(request, &master, unit.as_deref(), &mut notes)?;
+    let (endpoint, path, answers) = answering(request, &master)?;
+    let workers = master.workers();
+    for pid in workers.iter().map(|w| w.pid).chain([pid]) {
+        if let Some(tracer) = proc::tracer(pid) {
+            return Err(FaultError::Traced { pid, tracer });
+        }
+    }
+    let listens = listens(request.mode, &master)?;
+    if request.mode == Mode::Error {
+        notes.extend(notes::not_answered(&master));
+        notes.extend(packets::in_the_way());
+    }
+    let environment = match unit.is_none().then(|| environ::of(pid)) {
+        Some(Ok(all)) => Some(all),
+        Some(Err(e)) => {
+            notes.push(notes::plain_environment(pid, &e));
+            None
+        }
+        None => None,
+    };
+    let dependents = match unit.as_deref().filter(|_| request.mode.ends_nginx()) {
+        Some(unit) => unit::dependents(unit).map_err(unknown)?,
+        None => Vec::new(),
+    };
+    let found = Target {
+        credentials: Credentials::of(pid).map_err(unknown)?,
+        attributes: Some(Attributes::of(pid).map_err(unknown)?),
+        sockets: proc::sockets(pid),
+        workers: workers.iter().filter_map(|w| Credentials::of(w.pid).ok()).map(|c| c.uid).collect(),
+        master: master.id,
+        name: Some(master.name.clone()),
+        exe: master.exe.clone(),
+        args: master.args.clone(),
+        cwd: master.cwd.clone(),
+        conf: master.conf.clone(),
+        pid_file: master.pid_file.clone(),
+        foreground: master.foreground,
+        listening: master.listening.clone(),
+        endpoint,
+        path,
+        answers,
+        unit,
+        listens,
+        dependents,
+    };
+    // nginx of a unit has its environment from there; for the rehearsal it is looked at.
+    let shown = if environment.is_none() { environ::of(pid).ok() } else { environment.clone() };
+    let rehearsal = rehearse(request.mode, &master, &found, shown.as_deref());
+    if Identity::of(pid).ok() != Some(found.master) {
+        return Err(FaultError::Unknown { pid, reason: "it has ended".into() });
+    }
+    notes.extend(rehearsal.findings.iter().cloned());
+    notes.extend(unit::is_booted().then(notes::after_a_reboot).flatten());
+    Ok(Plan { target: Some(found), workers, environment, notes, rehearsal })
+}
+
+/// Whether this nginx may be made to end, where the mode does that.
+fn may_end(
+    request: &Request,
+    master: &Master,
+    unit: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<(), FaultError> {
+    let pid = master.id.pid;
+    if !request.mode.ends_nginx() {
+        return Ok(());
+    }
+    if pid == 1 {
+        return Err(FaultError::First);
+    }
+    if let Some(unit) = unit.filter(|_| request.mode == Mode::Crash) {
         let restart =
             unit::undoes_a_crash(unit).map_err(|e| FaultError::Unknown { pid, reason: e.to_string() })?;
         match restart {
@@ -113,26 +208,7 @@ pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     if master.foreground && unit.is_none() && !request.force {
         return Err(FaultError::Supervised { pid, parent: parent(pid) });
     }
-    let endpoint = answering(&master)?;
-    let workers = master.workers();
-    for pid in workers.iter().map(|w| w.pid).chain([pid]) {
-        if let Some(tracer) = proc::tracer(pid) {
-            return Err(FaultError::Traced { pid, tracer });
-        }
-    }
-    let listens = listens(request.mode, &master)?;
-    let environment = match unit.is_none().then(|| environ::of(pid)) {
-        Some(Ok(all)) => Some(all),
-        Some(Err(e)) => {
-            notes.push(notes::plain_environment(pid, &e));
-            None
-        }
-        None => None,
-    };
-    let target = target(master, endpoint, listens, unit)
-        .map_err(|e| FaultError::Unknown { pid, reason: format!("it cannot be read how it runs: {e}") })?;
-    notes.extend(unit::is_booted().then(notes::after_a_reboot).flatten());
-    Ok(Plan { target: Some(target), workers, environment, notes })
+    Ok(())
 }
 
 /// What this machine lacks for the mode.
@@ -148,7 +224,8 @@ fn missing(mode: Mode) -> Option<String> {
     }
 }
 
-/// Where packets can be made to fail: not on loopback, and in `error` not where clients expect TLS.
+/// Where packets can be made to fail: where the kernel says that this master listens, but not on loopback, and in
+/// `error` not where clients expect TLS.
 fn listens(mode: Mode, master: &Master) -> Result<Vec<SocketAddr>, FaultError> {
     if !mode.touches_packets() {
         return Ok(Vec::new());
@@ -157,12 +234,23 @@ fn listens(mode: Mode, master: &Master) -> Result<Vec<SocketAddr>, FaultError> {
     let listens = packets::reachable(&fit.map(|l| l.addr).collect::<Vec<_>>());
     if listens.is_empty() {
         let what = match mode {
+            _ if master.listens.is_empty() => "nginx listens on no TCP port",
             Mode::Error => "nginx has no listener without TLS that other machines reach",
             _ => "nginx listens on loopback only, where no packet is touched",
         };
         return Err(FaultError::Missing { mode: mode.name(), what: what.into() });
     }
     Ok(listens)
+}
+
+impl Choose {
+    fn which(&self) -> Which<'_> {
+        match self {
+            Self::Only => Which::Any,
+            Self::Pid(pid) => Which::Pid(*pid),
+            Self::Conf(conf) => Which::Conf(conf),
+        }
+    }
 }
 
 fn choose(found: Found, choose: &Choose) -> Result<Master, FaultError> {
@@ -173,10 +261,13 @@ fn choose(found: Found, choose: &Choose) -> Result<Master, FaultError> {
             masters.retain(|m| m.id.pid == *pid);
             rejected.retain(|r| r.pid == *pid);
         }
-        Choose::Conf(conf) => masters.retain(|m| same_file(&m.conf, conf)),
+        Choose::Conf(conf) => {
+            masters.retain(|m| same_file(&m.conf, conf));
+            rejected.retain(|r| r.conf.as_ref().is_none_or(|c| same_file(c, conf)));
+        }
     }
     match (masters.pop(), masters.as_slice()) {
-        (None, _) => Err(FaultError::NoNginx(rejected)),
+        (None, _) => Err(nothing(rejected, choose)),
         (Some(only), []) => Ok(only),
         (Some(last), others) => {
             let each = others.iter().chain([&last]);
@@ -187,10 +278,45 @@ fn choose(found: Found, choose: &Choose) -> Result<Master, FaultError> {
     }
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
+/// Why there is none: what is in the way of the one that is meant, or what else runs here.
+fn nothing(rejected: Vec<Rejected>, choose: &Choose) -> FaultError {
+    let unsafe_one = rejected.iter().find(|r| matches!(r.why, Reason::Upgrade(_) | Reason::CutTitle(_)));
+    if let Some(one) = unsafe_one {
+        return FaultError::Unsafe { pid: one.pid, why: one.why.clone() };
+    }
+    // Of some it isn't known which configuration they have.
+    let is_meant = |r: &Rejected| !matches!(choose, Choose::Conf(_)) || r.conf.is_some();
+    let meant: Vec<Rejected> = rejected.iter().filter(|r| is_meant(r)).cloned().collect();
+    if !meant.is_empty() {
+        return FaultError::NoNginx(meant);
+    }
+    let others = || -> Vec<String> {
+        let all = discover(Which::Any).masters;
+        all.iter().map(|m| format!("--pid {} (--conf {})", m.id.pid, m.conf.display())).collect()
+    };
+    match choose {
+        Choose::Only => FaultError::NoNginx(rejected),
+        Choose::Pid(pid) => FaultError::NotIt { what: no_master(*pid), others: others() },
+        Choose::Conf(conf) => {
+            let there = if conf.exists() { "" } else { ", and there is no such file" };
+            let mut others = others();
+            others.extend(rejected.iter().map(|r| format!("process {}, but {}", r.pid, r.why)));
+            let what = format!("no nginx found that runs with {}{there}", conf.display());
+            FaultError::NotIt { what, others }
+        }
+    }
+}
+
+/// What `--pid` named instead of a master.
+fn no_master(pid: i32) -> String {
+    let Ok(stat) = proc::Stat::of(pid) else { return format!("there is no process {pid}") };
+    let master = stat.parent;
+    if is_master(master) && proc::Exe::of(master).is_ok_and(|exe| exe.is_run_by(pid)) {
+        return format!("process {pid} is a worker of nginx {master}: use --pid {master}");
+    }
+    match proc::Exe::of(pid) {
+        Ok(exe) => format!("process {pid} runs {} and is no nginx master", exe.path.display()),
+        Err(_) => format!("process {pid} is no nginx master"),
     }
 }
 
@@ -204,49 +330,53 @@ fn healthy(request: &Request) -> Result<(), FaultError> {
     }
 }
 
-/// The first of its listeners that answers, and not with an error of its own.
-fn answering(master: &Master) -> Result<Endpoint, FaultError> {
-    let mut seen: Option<(Endpoint, Answer)> = None;
-    for endpoint in master.listens.iter().map(|l| Endpoint::from(*l)) {
-        match endpoint.ask("/", ANSWER) {
-            answer if answer.is_well() => return Ok(endpoint),
-            answer => seen = seen.or(Some((endpoint, answer))),
-        }
-    }
+/// Where and what to ask to know that nginx is well: `[nginx] url`, else the first of its listeners that answers, and not
+/// with an error of its own; and what each listener answers now.
+fn answering(request: &Request, master: &Master) -> Result<(Endpoint, String, Vec<Answered>), FaultError> {
     let pid = master.id.pid;
-    Err(match seen {
+    let all = ask_all(&master.endpoints);
+    let answers =
+        all.iter().map(|(e, answer)| Answered { endpoint: e.clone(), was: Kind::of(*answer) }).collect();
+    if let Some(url) = &request.url {
+        let is_its = match &url.endpoint.addr {
+            Address::Tcp(at) => master.listens.iter().any(|l| l.addr.port() == at.port()),
+            Address::Unix(path) => master.listening.unix.contains(path),
+        };
+        if !is_its {
+            let on: Vec<String> = master.endpoints.iter().map(|e| e.addr.to_string()).collect();
+            return Err(FaultError::Elsewhere { pid, url: url.to_string(), on: on.join(", ") });
+        }
+        let same = master.endpoints.iter().find(|e| e.addr == url.endpoint.addr);
+        let proxy_protocol = same.is_some_and(|e| e.proxy_protocol);
+        let endpoint = Endpoint { proxy_protocol, ..url.endpoint.clone() };
+        let answer = endpoint.ask(&url.path, ANSWER);
+        if answer.is_well() {
+            return Ok((endpoint, url.path.clone(), answers));
+        }
+        return Err(FaultError::Unwell { pid, at: url.to_string(), what: answer.to_string() });
+    }
+    if let Some((endpoint, _)) = all.iter().find(|(_, answer)| answer.is_well()) {
+        return Ok((endpoint.clone(), "/".into(), answers));
+    }
+    let failing = all.iter().find(|(_, answer)| answer.is_some()).or(all.first());
+    Err(match failing {
         Some((endpoint, answer)) => {
             FaultError::Unwell { pid, at: endpoint.addr.to_string(), what: answer.to_string() }
         }
-        None => FaultError::NoListener { pid, conf: master.conf.clone() },
+        None => {
+            let udp: Vec<String> = master.listening.udp.iter().map(|addr| format!("{addr} (UDP)")).collect();
+            FaultError::NoListener { pid, on: udp.join(", ") }
+        }
     })
 }
 
-fn target(
-    master: Master,
-    endpoint: Endpoint,
-    listens: Vec<SocketAddr>,
-    unit: Option<String>,
-) -> io::Result<Target> {
-    let pid = master.id.pid;
-    let target = Target {
-        credentials: Credentials::of(pid)?,
-        sockets: proc::sockets(pid),
-        master: master.id,
-        exe: master.exe,
-        args: master.args,
-        cwd: master.cwd,
-        conf: master.conf,
-        pid_file: master.pid_file,
-        foreground: master.foreground,
-        endpoint,
-        unit,
-        listens,
-    };
-    if Identity::of(pid)? != target.master {
-        return Err(io::Error::other("it has ended"));
-    }
-    Ok(target)
+/// Asks many at once.
+pub(in crate::fault) fn ask_all(endpoints: &[Endpoint]) -> Vec<(Endpoint, Answer)> {
+    let asked = endpoints.get(..endpoints.len().min(MOST_ASKED)).unwrap_or_default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = asked.iter().map(|e| (e.clone(), scope.spawn(|| e.ask("/", ANSWER)))).collect();
+        threads.into_iter().map(|(e, thread)| (e, thread.join().unwrap_or(Answer::Silent))).collect()
+    })
 }
 
 fn parent(pid: i32) -> String {
@@ -258,18 +388,24 @@ fn parent(pid: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nginx::master::Rejected;
+    use crate::nginx::master::Drift;
+    use crate::sys::listening::Listening;
     use crate::sys::proc::Exe;
 
     fn master(pid: i32, conf: &str) -> Master {
         Master {
             id: Identity { pid, start_ticks: 1 },
             exe: Exe { path: "/usr/sbin/nginx".into(), dev: 1, ino: 2 },
+            name: "nginx".into(),
             args: Vec::new(),
             cwd: "/".into(),
             conf: conf.into(),
             pid_file: "/run/nginx.pid".into(),
+            unread: None,
             listens: Vec::new(),
+            endpoints: Vec::new(),
+            listening: Listening::default(),
+            drift: Drift::default(),
             foreground: false,
         }
     }
@@ -278,7 +414,7 @@ mod tests {
     fn of_several_one_must_be_named_and_the_named_one_is_taken() {
         let found = || Found {
             masters: vec![master(7, "/etc/passwd"), master(8, "/etc/group")],
-            rejected: vec![Rejected { pid: 9, reason: "it is an impostor".into() }],
+            rejected: vec![Rejected { pid: 9, conf: None, why: Reason::Other("it is an impostor".into()) }],
         };
         let several = choose(found(), &Choose::Only).unwrap_err();
         assert!(several.is_refusal());

@@ -1,11 +1,15 @@
 //! Where systemd runs nginx: which unit it belongs to, and stopping and restarting it as `service` does. Driven
 //! through systemctl(1), as systemd 219 already has it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::nginx::master::{Master, read_pid};
+use crate::sys::file::read_trusted;
+use crate::sys::proc::Stat;
 use crate::sys::run::bounded;
 
 /// Longer than a default stop of systemd takes before it kills (TimeoutStopSec=, 90 s) makes no sense for a fault.
@@ -16,24 +20,94 @@ pub(in crate::fault) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// The unit that a process belongs to, by its control group; `None` for one that was started by hand, and without
-/// systemd.
-pub(in crate::fault) fn of(pid: i32) -> Option<String> {
-    is_booted()
-        .then(|| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok())
-        .flatten()
-        .and_then(|t| unit_in(&t))
+/// The unit whose main process nginx is, as systemd says (`MainPID=`, or what its `PIDFile=` names); `None` for one that
+/// was started by hand, whosever control group it sits in.
+///
+/// An init script names systemd no process (systemd-sysv-generator(8)): it counts where its text names this nginx, and
+/// nothing but this nginx runs in its unit.
+///
+/// # Errors
+/// When systemd doesn't say.
+pub(in crate::fault) fn of(master: &Master) -> io::Result<Option<String>> {
+    let pid = master.id.pid;
+    let Some(unit) = is_booted().then(|| cgroup_unit(pid)).flatten() else { return Ok(None) };
+    let said = properties(&unit, &["MainPID", "PIDFile", "SourcePath"])?;
+    let get = |name: &str| said.get(name).map(String::as_str).unwrap_or_default();
+    let is_named = || read_pid(Path::new(get("PIDFile"))).is_ok_and(|named| named == pid);
+    let is_its = get("MainPID").parse() == Ok(pid)
+        || !get("PIDFile").is_empty() && is_named()
+        || get("SourcePath").starts_with("/etc/") && is_its_script(Path::new(get("SourcePath")), master);
+    Ok(is_its.then_some(unit))
+}
+
+/// Whether an init script starts this very nginx, and nothing else is left of what it started.
+fn is_its_script(script: &Path, master: &Master) -> bool {
+    let Ok(Some(text)) = read_trusted(script, 1 << 20) else { return false };
+    let text = String::from_utf8_lossy(&text);
+    let names = |path: &Path| path.to_str().is_some_and(|path| text.contains(path));
+    let pid = master.id.pid;
+    let family = |other: &i32| *other == pid || Stat::of(*other).is_ok_and(|s| s.parent == pid);
+    (names(&master.exe.path) || names(&master.conf) || names(&master.pid_file))
+        && std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|ours| {
+            let same = |other: &i32| {
+                std::fs::read_to_string(format!("/proc/{other}/cgroup")).is_ok_and(|theirs| theirs == ours)
+            };
+            crate::sys::proc::pids().iter().filter(|other| same(other)).all(family)
+        })
+}
+
+/// The service in whose control group a process is.
+pub(in crate::fault) fn cgroup_unit(pid: i32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|text| unit_in(&text))
+}
+
+/// The units that systemd stops together with this one and that are active: what requires it, is bound to it or part of
+/// it (systemd.unit(5)), and what depends on those in turn.
+///
+/// # Errors
+/// When systemd doesn't say.
+pub(in crate::fault) fn dependents(unit: &str) -> io::Result<Vec<String>> {
+    const BACKWARDS: [&str; 4] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf"];
+    let mut found: Vec<String> = Vec::new();
+    let mut next = vec![unit.to_owned()];
+    while let Some(unit) = next.pop() {
+        let said = properties(&unit, &BACKWARDS)?;
+        for name in said.values().flat_map(|all| all.split_ascii_whitespace()) {
+            if name == unit || found.iter().any(|known| known == name) || !is_active(name) {
+                continue;
+            }
+            found.push(name.to_owned());
+            next.push(name.to_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether systemd calls a unit active.
+pub(in crate::fault) fn is_active(unit: &str) -> bool {
+    property(unit, "ActiveState")
+        .is_ok_and(|state| ["active", "activating", "reloading"].contains(&state.as_str()))
+}
+
+/// Starts those again; doesn't wait, as at boot our own unit may be in the way.
+pub(in crate::fault) fn start_again(units: &[String]) -> io::Result<()> {
+    let mut args = vec!["--no-block", "start", "--"];
+    args.extend(units.iter().map(String::as_str));
+    systemctl(&args, PATIENCE).map(drop)
+}
+
+/// The path of a line of `/proc/PID/cgroup` in the hierarchy that systemd manages.
+pub(in crate::fault) fn managed_path(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(':')?;
+    let (hierarchy, path) = rest.split_once(':')?;
+    ["", "name=systemd"].contains(&hierarchy).then_some(path)
 }
 
 /// Out of `/proc/PID/cgroup` (cgroups(7)): the unified hierarchy and systemd's own, of which a container may have but
 /// one. A user's manager has units of its own that the machine's doesn't know.
 fn unit_in(text: &str) -> Option<String> {
-    let path = |line: &str| {
-        let (_, rest) = line.split_once(':')?;
-        let (hierarchy, path) = rest.split_once(':')?;
-        ["", "name=systemd"].contains(&hierarchy).then(|| path.to_owned())
-    };
-    text.lines().filter_map(path).find_map(|path| {
+    text.lines().filter_map(managed_path).find_map(|path| {
         let unit = path.split('/').rfind(|part| part.ends_with(".service"))?;
         let fit = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
         let ours = !path.contains("/user.slice/") && unit.chars().all(fit) && !unit.starts_with('-');
@@ -58,6 +132,13 @@ pub(in crate::fault) fn restart(unit: &str) -> io::Result<()> {
     // A unit that failed too often is not started again until it is forgiven (StartLimitBurst=).
     let _ = systemctl(&["reset-failed", unit], PATIENCE);
     systemctl(&["--no-block", "restart", unit], PATIENCE).map(drop)
+}
+
+/// Several properties of a unit.
+fn properties(unit: &str, names: &[&str]) -> io::Result<BTreeMap<String, String>> {
+    let text = systemctl(&["show", "-p", &names.join(","), "--", unit], PATIENCE)?;
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Ok(text.lines().filter_map(pair).collect())
 }
 
 /// A property of a unit, as `systemctl show` tells it.

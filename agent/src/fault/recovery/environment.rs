@@ -45,13 +45,23 @@ pub(in crate::fault) fn kept(state: &Path) -> Vec<(OsString, OsString)> {
     }
 }
 
+/// What was kept, where something was.
+pub(super) fn kept_exactly(state: &Path) -> Option<Vec<(OsString, OsString)>> {
+    file::read_trusted(&path(state), MAX_BYTES as u64).ok().flatten().map(|all| variables(&all))
+}
+
 /// Removes it.
 pub(in crate::fault) fn forget(state: &Path) -> io::Result<()> {
     file::remove(&path(state))
 }
 
+/// What a successor would get of `all`, before anything is kept.
+pub(in crate::fault) fn for_a_start(all: Option<&[u8]>) -> Vec<(OsString, OsString)> {
+    all.map_or_else(|| vec![(PLAIN.0.into(), PLAIN.1.into())], variables)
+}
+
 /// The variables that a successor gets.
-fn variables(all: &[u8]) -> Vec<(OsString, OsString)> {
+pub(super) fn variables(all: &[u8]) -> Vec<(OsString, OsString)> {
     let pair = |variable: &[u8]| {
         // A name may begin with an equals sign, as std and bash see it.
         let equals = variable.iter().skip(1).position(|b| *b == b'=')? + 1;

@@ -23,6 +23,8 @@ pub enum Ended {
         record: Box<Record>,
         /// From the beginning of the end to the first answer.
         first_ok_after_ms: u64,
+        /// What of nginx is otherwise than it was.
+        differences: Vec<String>,
     },
 }
 
@@ -60,6 +62,7 @@ fn ended(paths: &Paths, role: Role, tell: Tell<'_>) -> Result<Ended, FaultError>
         (Verdict::Recovered, Some(record)) => Ok(Ended::Here {
             record: Box::new(record),
             first_ok_after_ms: ending.figures.first_ok_after_ms.unwrap_or_default(),
+            differences: std::mem::take(&mut ending.figures.differences),
         }),
         (Verdict::Nothing | Verdict::Elsewhere | Verdict::Taken | Verdict::Recovered, _) => {
             ending.keeper_error().map_or(Ok(Ended::Already), Err)

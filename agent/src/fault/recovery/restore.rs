@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,12 @@ use rustix::process::Signal;
 use crate::fault::lease::record::Target;
 use crate::fault::modes::inject::verified;
 use crate::fault::plan::unit;
+use crate::fault::recovery::compare;
 use crate::fault::recovery::start::start;
 use crate::nginx::answer::Answer;
-use crate::nginx::master::{Master, discover, read_pid};
+use crate::nginx::master::{Known, has_workers_or_keeps_title, is_master, read_pid, successor};
+use crate::sys::attributes::Attributes;
+use crate::sys::become_like::adjust;
 use crate::sys::pidfd::Handle;
 use crate::sys::proc::{self, Identity, Stat};
 
@@ -22,12 +26,13 @@ pub(in crate::fault) const STARTED: Duration = Duration::from_secs(10);
 /// How long a master that was told to end may take before it is told so more clearly.
 const ENDED: Duration = Duration::from_secs(3);
 
-/// Makes sure that nginx runs and answers; its environment lies in the state folder. `Err` says what is in the way.
+/// Makes sure that nginx runs and answers; its environment lies in the state folder. Gives what is otherwise than it was
+/// before. `Err` says what is in the way.
 pub(in crate::fault) fn restore(
     target: &Target,
     state: &Path,
     is_keeper: &dyn Fn(i32) -> bool,
-) -> Result<(), String> {
+) -> Result<Vec<String>, String> {
     let told = |e: io::Error| e.to_string();
     // A stop that systemd hasn't ended yet would come after us: only another job ends it.
     let stopping = target.unit.as_deref().is_some_and(unit::is_changing);
@@ -36,9 +41,9 @@ pub(in crate::fault) fn restore(
         // One that was told to end refuses at once; one that was only stopped answers.
         let asked = target
             .endpoint
-            .ask_until("/", STARTED, |a| a.is_some() || a == Answer::Refused && is_ours(target));
+            .ask_until(&target.path, STARTED, |a| a.is_some() || a == Answer::Refused && is_ours(target));
         match asked {
-            answer if answer.is_some() => return verify(target),
+            answer if answer.is_some() => return verify(target, state, Vec::new()),
             Answer::Refused if is_ours(target) => end_master(target).map_err(told)?,
             answer if master.is_alive() => return Err(answered(target, master, answer)),
             _ => {}
@@ -47,14 +52,26 @@ pub(in crate::fault) fn restore(
     end_orphans(target).map_err(told)?;
     remove_stale_pid_file(target);
     let started = match &target.unit {
-        Some(unit) => unit::restart(unit).map_err(|e| e.to_string()),
+        Some(unit) => unit::restart(unit).map(|()| Vec::new()).map_err(|e| e.to_string()),
         None => start(target, state),
     };
     if started.is_ok() {
-        target.endpoint.ask_until("/", STARTED, Answer::is_some);
+        target.endpoint.ask_until(&target.path, STARTED, |a| a.is_some() && current(target).is_some());
+    }
+    if let (Some(_), Some(attributes), Some(master)) = (&target.unit, &target.attributes, current(target)) {
+        // What somebody gave the old one by hand; its workers inherited it, unless they have something of their own.
+        let was = Attributes::of(master.pid);
+        for worker in proc::children(master.pid) {
+            let same = |a: &Attributes| was.as_ref().is_ok_and(|was| was.differences(a).is_empty());
+            if Attributes::of(worker).as_ref().is_ok_and(same) {
+                adjust(worker, attributes);
+            }
+        }
+        adjust(master.pid, attributes);
     }
     // Where ours could not start another one may have, begun by a recovery that was killed.
-    verify(target).map_err(|silent| {
+    let lacking = started.clone().unwrap_or_default();
+    verify(target, state, lacking).map_err(|silent| {
         let unit = target.unit.as_deref().map_or(String::new(), |unit| format!("; {}", unit::state(unit)));
         format!("{}{unit}", started.err().unwrap_or(silent))
     })
@@ -69,29 +86,69 @@ fn remove_stale_pid_file(target: &Target) {
     }
 }
 
-/// Only a verified master that answers is a recovery: orphans answer as well, and so does whoever took the port.
-fn verify(target: &Target) -> Result<(), String> {
-    let answer = target.endpoint.ask("/", Duration::from_secs(2));
-    match current(target) {
-        Some(_) if answer.is_some() => Ok(()),
-        Some(master) => Err(answered(target, master, answer)),
-        None => {
-            Err(format!("no master with {} runs; {} {answer}", target.conf.display(), target.endpoint.addr))
-        }
+/// Only a verified master that answers is a recovery: orphans answer as well, and so does whoever took the port. Gives
+/// what is otherwise than it was, with what is known to be `lacking`.
+fn verify(target: &Target, state: &Path, lacking: Vec<String>) -> Result<Vec<String>, String> {
+    let answer = target.endpoint.ask(&target.path, Duration::from_secs(2));
+    let Some(master) = current(target) else {
+        return Err(format!(
+            "no master with {} runs; {} {answer}",
+            target.conf.display(),
+            target.endpoint.addr
+        ));
+    };
+    if !answer.is_some() {
+        return Err(answered(target, master, answer));
     }
+    let mut found = lacking;
+    // Workers of one start take their connections one after the other.
+    let end = Instant::now() + ENDED;
+    let mut gone = compare::listeners(target, master);
+    while !gone.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        gone = compare::listeners(target, master);
+    }
+    found.extend(gone);
+    found.extend(compare::differences(target, master, state));
+    found.extend(dependents(target));
+    Ok(found)
+}
+
+/// Starts again what systemd stopped together with nginx, and waits for it; those that don't come up.
+fn dependents(target: &Target) -> Vec<String> {
+    let down = || target.dependents.iter().filter(|unit| !unit::is_active(unit)).cloned().collect::<Vec<_>>();
+    let before = down();
+    if before.is_empty() {
+        return Vec::new();
+    }
+    let asked = unit::start_again(&before);
+    let end = Instant::now() + STARTED;
+    while asked.is_ok() && !down().is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let why = asked.err().map_or(String::new(), |e| format!(": {e}"));
+    down()
+        .into_iter()
+        .map(|unit| format!("{unit} was stopped with nginx and is not active again{why}"))
+        .collect()
 }
 
 fn answered(target: &Target, master: Identity, answer: Answer) -> String {
     format!("nginx {} {answer} at {}", master.pid, target.endpoint.addr)
 }
 
-/// The master that serves this configuration now: the recorded one, or one started since.
+/// The master that serves this configuration now: the recorded one, or one started since by the same program and user.
 fn current(target: &Target) -> Option<Identity> {
     if is_ours(target) {
         return Some(target.master);
     }
-    let same = |m: &Master| m.conf == target.conf && m.exe.path == target.exe.path;
-    discover().masters.into_iter().find(same).map(|m| m.id)
+    successor(&Known {
+        program: &target.exe.path,
+        uid: target.credentials.uid,
+        pid_file: &target.pid_file,
+        args: &target.args,
+        listening: &target.listening,
+    })
 }
 
 /// Whether the recorded master still runs.
@@ -155,16 +212,19 @@ fn orphans(target: &Target) -> io::Result<Vec<Handle>> {
     if is_ours(target) {
         return Ok(Vec::new());
     }
-    let suspects: Vec<i32> =
-        proc::pids().into_iter().filter(|pid| target.exe.is_run_by(*pid) && descends(target, *pid)).collect();
-    if suspects.is_empty() {
-        return Ok(Vec::new());
-    }
-    let masters: Vec<i32> = discover().masters.iter().map(|m| m.id.pid).collect();
+    // Nobody else's processes are looked into: they may have a million descriptors.
+    let is_theirs = |pid: i32| {
+        let uid = std::fs::metadata(format!("/proc/{pid}")).map(|m| m.uid());
+        target.workers.is_empty()
+            || uid.is_ok_and(|uid| uid == target.credentials.uid || target.workers.contains(&uid))
+    };
+    let suspects = proc::pids().into_iter().filter(|pid| target.exe.is_run_by(*pid) && is_theirs(*pid));
+    let suspects: Vec<i32> = suspects.filter(|pid| descends(target, *pid)).collect();
     let mut found = Vec::new();
     for pid in suspects {
         let Ok((id, stat)) = Identity::of(pid).and_then(|id| Ok((id, Stat::of(pid)?))) else { continue };
-        if masters.contains(&pid) || masters.contains(&stat.parent) || !proc::shares_our_namespaces(pid) {
+        // The master of an upgraded binary inherits the sockets as well.
+        if has_workers_or_keeps_title(pid) || is_master(stat.parent) || !proc::shares_our_namespaces(pid) {
             continue;
         }
         found.extend(verified(target, id)?.filter(|_| descends(target, pid)));

@@ -1,0 +1,158 @@
+//! What others than root run and own is never waited for, and never taken for the nginx that is meant.
+
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use world::agent::Running;
+use world::place::{Place, wait_until};
+
+use super::{LONG, World, finish};
+
+const NOBODY: u32 = 65534;
+
+/// A real nginx of nobody's, whose configuration is something else by now.
+struct Stranger {
+    nginx: Child,
+    place: Place,
+}
+
+impl Stranger {
+    fn conf(place: &Place) -> PathBuf {
+        place.join("theirs/nginx.conf")
+    }
+
+    /// It listens on 8080 of its own address.
+    fn new(swap: impl FnOnce(&Path)) -> Self {
+        let place = Place::new().unwrap();
+        let folder = place.join("theirs");
+        std::fs::create_dir(&folder).unwrap();
+        let (conf, f) = (Self::conf(&place), folder.display());
+        let text = format!(
+            "daemon off; pid {f}/pid; error_log {f}/log; events {{}} http {{ access_log off; \
+             client_body_temp_path {f}/a; proxy_temp_path {f}/b; fastcgi_temp_path {f}/c; uwsgi_temp_path {f}/d; \
+             scgi_temp_path {f}/e; server {{ listen {}:8080; }} }}",
+            place.ip
+        );
+        std::fs::write(&conf, text).unwrap();
+        for path in [&folder, &conf] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mut nginx = Command::new("setpriv");
+        nginx.args(["--reuid=65534", "--regid=65534", "--clear-groups", "nginx", "-c"]).arg(&conf);
+        nginx.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        let stranger = Self { nginx: nginx.spawn().unwrap(), place };
+        let at = (stranger.place.ip, 8080);
+        assert!(wait_until(LONG, || std::net::TcpStream::connect(at).is_ok()));
+        std::fs::remove_file(&conf).unwrap();
+        swap(&conf);
+        stranger
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.nginx.kill();
+        let _ = self.nginx.wait();
+    }
+}
+
+fn fifo(path: &Path) {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o666)).unwrap();
+}
+
+fn includes_itself(path: &Path) {
+    let folder = path.parent().unwrap();
+    for n in 0..300 {
+        let text = format!("include {}/*.inc; # {}", folder.display(), "x".repeat(1000));
+        std::fs::write(folder.join(format!("{n}.inc")), text).unwrap();
+    }
+    std::fs::write(path, format!("include {}/*.inc;", folder.display())).unwrap();
+}
+
+fn has_no_end(path: &Path) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(1 << 40).unwrap();
+}
+
+#[test]
+fn whatever_strangers_call_their_configuration_delays_nothing_and_costs_no_memory() {
+    let world = World::new();
+    let strangers = [
+        Stranger::new(fifo),
+        Stranger::new(|path| symlink("/dev/zero", path).unwrap()),
+        Stranger::new(|path| symlink("/dev/tty", path).unwrap()),
+        Stranger::new(includes_itself),
+        Stranger::new(has_no_end),
+        Stranger::new(|path| std::fs::create_dir(path).unwrap()),
+        Stranger::new(|path| std::fs::write(path, [0xff; 5000]).unwrap()),
+    ];
+    for (named, mode) in [(false, "stop"), (true, "stop"), (true, "crash"), (true, "hang")] {
+        let dry = if named { "" } else { "--dry-run" };
+        let fail = world.fail(&format!("--mode {mode} --secs 1 {dry}"));
+        let mut bounded = Command::new("prlimit");
+        bounded.arg("--as=700000000").arg(fail.get_program());
+        // Where nobody says which one is meant, every one is looked at; nginx of other tests as well.
+        let kept = |arg: &&std::ffi::OsStr| named || *arg != "--conf" && *arg != world.nginx.conf.as_os_str();
+        bounded.args(fail.get_args().filter(kept)).current_dir("/").env_clear();
+        bounded.envs(fail.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let running = Running::spawn(&world.place, bounded).unwrap();
+        if named {
+            let result = running.event("result", LONG).unwrap();
+            assert_eq!(result["recovered"], true, "{mode}: {result}");
+            world.is_well();
+        } else {
+            let plan = running.line(LONG).unwrap().unwrap();
+            assert!(plan.contains(&world.nginx.master().unwrap().to_string()), "{plan}");
+            for stranger in &strangers {
+                assert!(!plan.contains(stranger.place.path().to_str().unwrap()), "{plan}");
+            }
+        }
+    }
+    drop(strangers);
+}
+
+#[test]
+fn a_strangers_nginx_on_the_same_port_is_no_recovery() {
+    let world = World::new();
+    world.nginx.stop().unwrap();
+    // A port that anybody may have.
+    let conf = std::fs::read_to_string(&world.nginx.conf).unwrap();
+    let at = format!("{}:8080", world.place.ip);
+    let conf = conf.replace(&world.nginx.addr.to_string(), &at);
+    std::fs::write(&world.nginx.conf, &conf).unwrap();
+    world.nginx.nginx(&[]).unwrap();
+    let at = at.parse().unwrap();
+    let answers = || world::http::get(at, "/", LONG).is_ok();
+    assert!(wait_until(LONG, answers));
+    let (code, _, stderr) = finish(world.fail("--mode crash --secs 250 --detach"));
+    assert_eq!(code, 0, "{stderr}");
+    let theirs = world.place.join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    let file = theirs.join("nginx.conf");
+    let own = conf
+        .replace("user root;", "")
+        .replace(&world.nginx.prefix().display().to_string(), &theirs.display().to_string());
+    std::fs::write(&file, own).unwrap();
+    std::fs::create_dir(theirs.join("logs")).unwrap();
+    assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(&theirs).status().unwrap().success());
+    let mut nginx = Command::new("setpriv");
+    nginx
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "nginx", "-c"])
+        .arg(&file)
+        .arg("-p")
+        .arg(&theirs);
+    assert!(nginx.current_dir("/").status().unwrap().success());
+    assert!(wait_until(LONG, answers));
+    let (code, _, stderr) = world.run(&["recover"]);
+    assert!(code == 1 && stderr.contains("Address already in use"), "{code} {stderr}");
+    assert!(world.record().exists());
+    let pid = std::fs::read_to_string(theirs.join("nginx.pid")).unwrap();
+    assert!(super::exists(pid.trim().parse().unwrap()), "and it was not ended");
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let recovered = || !world.record().exists() && world.nginx.master().is_ok_and(super::exists) && answers();
+    assert!(wait_until(LONG, || world.run(&["recover"]).0 == 0));
+    assert!(wait_until(LONG, recovered));
+}
