@@ -95,7 +95,7 @@ fn what_it_had_from_who_started_it_it_has_again_and_nothing_of_who_brings_it_bac
             "-c",
             "1",
             "prlimit",
-            "--nofile=512:512",
+            "--nofile=512:5000",
         ]);
         other.arg(fail.get_program()).args(fail.get_args()).current_dir("/").env_clear();
         other.envs(fail.get_envs().filter_map(|(name, value)| Some((name, value?))));

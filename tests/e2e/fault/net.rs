@@ -120,3 +120,44 @@ fn the_plan_names_the_ports() {
     assert_eq!(events[0]["ports"], Value::from(vec!["0.0.0.0:80"]));
     assert!(cable.has_no_rules());
 }
+
+#[test]
+fn the_hosts_own_firewall_and_redirections_keep_nobody_from_the_error() {
+    let Some(cable) = cable() else { return };
+    let rules = cable.place.join("rules");
+    let text = "table inet host {\nchain incoming { type filter hook input priority 0; policy drop;\niif lo accept\n\
+                tcp dport 80 accept\nct state established accept\n}\n\
+                chain mapped { type nat hook prerouting priority -100; policy accept;\ntcp dport 8080 redirect to :80\n}\n}\n";
+    std::fs::write(&rules, text).unwrap();
+    let mut nft = std::process::Command::new("nft");
+    nft.arg("-f").arg(&rules);
+    assert!(cable.in_server(&nft).status().unwrap().success());
+    let mapped = || {
+        let get = || http::get("10.77.0.1:8080".parse().unwrap(), "/", LONG);
+        cable.client.within(get).map(|answer| answer.status)
+    };
+    assert_eq!((cable.sees().as_str(), mapped().unwrap()), ("200", 200));
+    let running = Running::spawn(&cable.place, cable.fail("--mode error --secs 60")).unwrap();
+    running.event("effective", LONG).unwrap();
+    assert_eq!((cable.sees().as_str(), mapped().unwrap()), ("503", 503));
+    running.end(Signal::SIGTERM).unwrap();
+    sees_soon(&cable, "200");
+    assert_eq!(mapped().unwrap(), 200);
+}
+
+#[test]
+fn a_dry_run_of_packets_leaves_the_rules_of_an_active_fault_alone() {
+    let Some(cable) = cable() else { return };
+    let running = Running::spawn(&cable.place, cable.fail("--mode drop --secs 60")).unwrap();
+    running.event("effective", LONG).unwrap();
+    for mode in ["drop", "reject", "error", "stop"] {
+        let (code, events, stderr) = finish(cable.fail(&format!("--mode {mode} --dry-run")));
+        assert!(
+            code == 4 && events[0]["active"].as_str().unwrap().starts_with("drop on"),
+            "{mode}: {stderr}"
+        );
+        assert_eq!(cable.sees(), "silence", "{mode}");
+    }
+    running.end(Signal::SIGTERM).unwrap();
+    sees_soon(&cable, "200");
+}

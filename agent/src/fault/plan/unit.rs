@@ -97,8 +97,16 @@ pub(in crate::fault) fn start_again(units: &[String]) -> io::Result<()> {
     systemctl(&args, PATIENCE).map(drop)
 }
 
+/// Where the lines of `/proc/PID/cgroup` say that systemd keeps a process: of its two hierarchies a container may have
+/// but one.
+pub(in crate::fault) fn kept_at(lines: &[String]) -> Option<&str> {
+    let paths = || lines.iter().filter_map(|line| managed_path(line));
+    let is_systemds = |path: &&str| [".service", ".scope", ".slice"].iter().any(|kind| path.contains(kind));
+    paths().find(is_systemds).or_else(|| paths().next())
+}
+
 /// The path of a line of `/proc/PID/cgroup` in the hierarchy that systemd manages.
-pub(in crate::fault) fn managed_path(line: &str) -> Option<&str> {
+fn managed_path(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(':')?;
     let (hierarchy, path) = rest.split_once(':')?;
     ["", "name=systemd"].contains(&hierarchy).then_some(path)

@@ -90,8 +90,7 @@ fn outputs(target: &Target, was: &Attributes, now: &Attributes) -> Vec<String> {
 /// A process that was started by hand in somebody's service comes back in a scope of its own, on purpose.
 fn cgroup(target: &Target, was: &Attributes, now: &Attributes) -> Option<String> {
     let managed = |a: &Attributes| {
-        let lines =
-            if unit::is_booted() { a.cgroup.iter().find_map(|l| unit::managed_path(l)) } else { None };
+        let lines = if unit::is_booted() { unit::kept_at(&a.cgroup) } else { None };
         lines.map(str::to_owned).unwrap_or_else(|| a.cgroup.join(" "))
     };
     let (was, is) = (managed(was), managed(now));

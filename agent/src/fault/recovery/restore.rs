@@ -100,7 +100,7 @@ fn verify(target: &Target, state: &Path, lacking: Vec<String>) -> Result<Vec<Str
     if !answer.is_some() {
         return Err(answered(target, master, answer));
     }
-    let mut found = lacking;
+    let mut found = Vec::new();
     // Workers of one start take their connections one after the other.
     let end = Instant::now() + ENDED;
     let mut gone = compare::listeners(target, master);
@@ -109,7 +109,16 @@ fn verify(target: &Target, state: &Path, lacking: Vec<String>) -> Result<Vec<Str
         gone = compare::listeners(target, master);
     }
     found.extend(gone);
-    found.extend(compare::differences(target, master, state));
+    let mut otherwise = compare::differences(target, master, state);
+    // What couldn't be had says why something is otherwise.
+    for what in lacking {
+        let name = what.split(": ").next().unwrap_or(&what);
+        match otherwise.iter_mut().find(|difference| difference.starts_with(name)) {
+            Some(difference) => difference.push_str(&format!(" ({what})")),
+            None => otherwise.push(what),
+        }
+    }
+    found.extend(otherwise);
     found.extend(dependents(target));
     Ok(found)
 }

@@ -19,12 +19,28 @@ use crate::sys::run::bounded;
 
 /// Where distributions keep it; root's PATH may be anybody's.
 const SYSTEMD_RUN: [&str; 2] = ["/usr/bin/systemd-run", "/bin/systemd-run"];
+/// How long a scope may take to go whose last process has ended.
+const GOING: Duration = Duration::from_secs(3);
+const NO_SCOPE: &str = "could not be started in a scope of its own";
 /// A configuration with a thousand servers and their certificates takes a few seconds.
 const TESTED: Duration = Duration::from_secs(20);
 
+/// Starts nginx as [`start_once`]. The scope that the old one had may take a moment to go.
+pub(super) fn start(target: &Target, state: &Path) -> Result<Vec<String>, String> {
+    let end = Instant::now() + GOING;
+    loop {
+        match start_once(target, state) {
+            Err(e) if e.contains(NO_SCOPE) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            started => return started,
+        }
+    }
+}
+
 /// Starts nginx as it was started before, with the environment that was kept of it in the state folder. Gives what it
 /// doesn't get that it had.
-pub(super) fn start(target: &Target, state: &Path) -> Result<Vec<String>, String> {
+fn start_once(target: &Target, state: &Path) -> Result<Vec<String>, String> {
     let program = &target.exe.path;
     let failed = |e: io::Error| format!("{} could not be started: {e}", program.display());
     if !proc::is_trusted_program(program) {
@@ -84,10 +100,7 @@ pub(super) fn start(target: &Target, state: &Path) -> Result<Vec<String>, String
     let ended = child.wait().map_err(failed)?;
     let told = report(&memory);
     if told.is_none() && scope.is_some() {
-        return Err(format!(
-            "{} could not be started in a scope of its own: systemd-run: {ended}",
-            program.display()
-        ));
+        return Err(format!("{} {NO_SCOPE}: systemd-run: {ended}", program.display()));
     }
     let told = told.unwrap_or_default();
     lacking.extend(told.lacking);
@@ -162,14 +175,19 @@ fn place_of(target: &Target) -> Place {
     if !unit::is_booted() {
         return Place::Groups(groups);
     }
-    let managed = lines.iter().filter_map(|line| unit::managed_path(line)).next();
+    let managed = unit::kept_at(&lines);
+    let mut name = DefaultHasher::new();
+    target.conf.hash(&mut name);
+    let name = format!("asg-agent-nginx-{:016x}.scope", name.finish());
+    // One of ours goes with its last process, perhaps only in a moment.
+    if managed.is_some_and(|path| path.ends_with(&name)) {
+        return Place::Scope(name);
+    }
     let is_session = managed.is_some_and(|path| path.ends_with(".scope") || !path.contains(".service"));
     if is_session && !groups.is_empty() && groups.len() == lines.len() {
         return Place::Groups(groups);
     }
-    let mut name = DefaultHasher::new();
-    target.conf.hash(&mut name);
-    Place::Scope(format!("asg-agent-nginx-{:016x}.scope", name.finish()))
+    Place::Scope(name)
 }
 
 /// What will be otherwise around it when we start it; a line each.
@@ -179,8 +197,7 @@ pub(in crate::fault) fn surroundings(target: &Target) -> Vec<String> {
     };
     let mut found = Vec::new();
     if let Place::Scope(name) = place_of(target) {
-        let at =
-            attributes.cgroup.iter().find_map(|line| unit::managed_path(line)).unwrap_or("no control group");
+        let at = unit::kept_at(&attributes.cgroup).unwrap_or("no control group");
         if !at.ends_with(&name) {
             found.push(format!(
                 "no unit runs it, it only sits in {at}: it comes back in a scope of its own, {name}"
