@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench soak-cadence check deps dist rpm fuzz test-arm64 facts
+.PHONY: build demo test bench soak-cadence check deps dist rpm fuzz test-arm64 facts acceptance
 
 build:
 	cargo build --release
@@ -72,3 +72,10 @@ test-arm64:
 # What has changed at AWS since packaging/aws/facts.toml was written, by the newest botocore and cfn-lint.
 facts:
 	packaging/aws/facts.sh
+
+# Proves it in an account of yours, asks first, and leaves nothing: make acceptance REGION=eu-west-1 PROFILE=name
+REGION =
+acceptance:
+	$(MAKE) rpm ARCHS=x86_64
+	$(if $(PROFILE),AWS_PROFILE=$(PROFILE)) ./ami-bake.sh acceptance $(if $(REGION),--region $(REGION)) \
+		--rpm $$(ls -t target/rpm/asg-agent-*.x86_64.rpm | head -n 1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Bakes the agent into an AMI, and puts that AMI into a launch template. Needs bash 3.2 (macOS) or later, on the
 # instance 4.2 (Amazon Linux 2). On the instance that becomes the image: install, verify, clean. From anywhere with AWS
-# credentials: image, rollback, prune, doctor. What each does is in `ami-bake.sh help`; the parts are in
+# credentials: image, rollback, prune, doctor, acceptance. What each does is in `ami-bake.sh help`; the parts are in
 # packaging/bake.
 set -euo pipefail
 
@@ -27,6 +27,8 @@ From anywhere with AWS credentials (needs the AWS command line and jq):
   prune    --keep N|--all [--launch-template NAME] | --run ID [--all]   [--region REGION] [--dry-run]
   doctor   [--asg NAME] [--rpm FILE] [--bucket …] [--instance-profile …] [--instance-type …] [--subnet …] [--kms-key …]
            [--region REGION]     look whether image could work from here; touches nothing
+  acceptance --rpm FILE --region REGION [--report NAME] [--instance-type TYPE] [--client-cidr CIDR] [--yes]
+           prove all of it in your account, say so in NAME.html and NAME.json, and remove it (an hour, below 1 USD)
 
 image launches a builder (IMDSv2, encrypted gp3, no key pair, no ingress), installs, verifies and cleans over SSM,
 stops it, makes the image, boots that and verifies it again; only then a new version of the launch template becomes
@@ -50,7 +52,7 @@ verb=${1:-}
 [ $# -eq 0 ] || shift
 case $verb in
     install | verify | clean) exec bash "$PARTS/instance.sh" "$verb" "$@" ;;
-    image | rollback | prune | doctor) ;;
+    image | rollback | prune | doctor | acceptance) ;;
     help | -h | --help) usage && exit 0 ;;
     '') usage >&2 && exit 2 ;;
     *) wrong "no verb $verb" ;;
@@ -66,6 +68,7 @@ case $verb in
         ;;
     rollback) takes=' launch-template asg to-version region url max-error-pct checkpoint ' switches=' dry-run refresh watch ' ;;
     prune) takes=' keep run launch-template region ' switches=' dry-run all ' ;;
+    acceptance) takes=' rpm region report instance-type client-cidr ' switches=' yes ' ;;
     doctor) takes=' region rpm base-ami bucket instance-profile instance-type subnet kms-key asg launch-template ' switches='' ;;
 esac
 set_opt() { printf -v "OPT_${1//-/_}" %s "$2"; }
@@ -103,6 +106,10 @@ case $verb in
     prune)
         # shellcheck source=packaging/bake/prune.sh
         . "$PARTS/prune.sh"
+        ;;
+    acceptance)
+        # shellcheck source=packaging/bake/acceptance.sh
+        . "$PARTS/acceptance.sh"
         ;;
     doctor)
         # shellcheck source=packaging/bake/doctor.sh

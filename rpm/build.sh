@@ -40,6 +40,8 @@ stage() { # ARCH ROOT
         mkdir -p "$root/usr/share/man/man1"
         gzip -9n <"$page" >"$root/usr/share/man/man1/${page##*/}.gz"
     done
+    mkdir -p "$root/usr/share/man/man5"
+    gzip -9n <"$papers/man5/agent.toml.5" >"$root/usr/share/man/man5/agent.toml.5.gz"
     put 644 "$papers/bash/agent" usr/share/bash-completion/completions/agent
     put 644 "$papers/zsh/_agent" usr/share/zsh/site-functions/_agent
     put 644 "$papers/fish/agent.fish" usr/share/fish/vendor_completions.d/agent.fish

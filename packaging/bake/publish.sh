@@ -169,7 +169,7 @@ move_group() {
 # pin VERSION|'' call|insist
 pin() {
     local json
-    say "the group $(opt asg) uses ${1:+version $1}${1:-the version of before}"
+    if [ -n "$1" ]; then say "the group $(opt asg) uses version $1"; else say "the group $(opt asg) uses its version of before"; fi
     json=$(configuration "$1")
     if [ "$(jq -r 'keys[0]' <<<"$json")" = LaunchTemplate ]; then
         "$2" autoscaling update-auto-scaling-group --auto-scaling-group-name "$(opt asg)" \

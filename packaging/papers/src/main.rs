@@ -1,5 +1,6 @@
 //! Writes what travels with the binary into a folder: `papers FOLDER TARGET`.
 //!
+//! - `man5/`: `agent.toml(5)`, from the structs of the settings ([`settings`]);
 //! - `man1/`, `bash/`, `zsh/`, `fish/`: from the command line's own tree ([`commands`]);
 //! - `LICENSES.txt` and `sbom.cdx.json`: of every crate in the binary for `TARGET` ([`crates`]).
 //!
@@ -8,6 +9,7 @@
 mod commands;
 mod crates;
 mod sections;
+mod settings;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ fn write(folder: &Path, target: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     commands::manual(&folder.join("man1"))?;
     commands::completions(folder)?;
+    let agent = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../agent"));
+    settings::manual(&folder.join("man5"), agent)?;
     let crates = crates::in_the_binary(target)?;
     let put = |name: &str, text: String| {
         std::fs::write(folder.join(name), text).with_context(|| folder.join(name).display().to_string())

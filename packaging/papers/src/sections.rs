@@ -21,7 +21,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 ];
 
 const FILES: [(&str, &str); 4] = [
-    ("/etc/asg-agent/agent.toml", "Settings; needn't be there."),
+    ("/etc/asg-agent/agent.toml", "Settings, see agent.toml(5); needn't be there."),
     (
         "/run/asg-agent",
         "What runs now: the daemon's state, and stress/PID.json for each run of agent stress.",

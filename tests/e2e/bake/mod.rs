@@ -1,5 +1,6 @@
 //! From a clean instance to a launch template that works: `ami-bake.sh` and the AWS documents.
 
+mod acceptance;
 mod account;
 mod bashes;
 mod deps;

@@ -18,6 +18,7 @@ fn every_verb_has_its_page_and_nothing_hidden_is_told() {
     }
     for path in [
         "/usr/share/man/man1/agent.1.gz",
+        "/usr/share/man/man5/agent.toml.5.gz",
         "/usr/share/bash-completion/completions/agent",
         "/usr/share/zsh/site-functions/_agent",
         "/usr/share/fish/vendor_completions.d/agent.fish",

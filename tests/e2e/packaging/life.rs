@@ -35,7 +35,11 @@ fn an_installed_package_serves_comes_back_and_leaves_nothing() {
     assert_eq!(run(&machine, "stat -c '%U %a' /var/lib/asg-agent/serve/probes.json"), "asg-agent 600");
     assert_eq!(run(&machine, "systemctl is-active asg-agent"), "active");
 
-    run(&machine, "rpm -e asg-agent");
+    // What was made to fail here outlives the package: it is said, and nothing else of it stays.
+    run(&machine, "agent fail --mode stop --secs 5 >/dev/null; test -s /var/log/asg-agent/faults.jsonl");
+    comes(&machine, "200");
+    assert!(run(&machine, "rpm -e asg-agent").contains("history of faults stays in /var/log/asg-agent"));
+    run(&machine, "test -s /var/log/asg-agent/faults.jsonl && rm -r /var/log/asg-agent");
     let left: Vec<String> = files(&machine).difference(&before).cloned().collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(run(&machine, "pgrep -x agent || echo none"), "none");

@@ -77,6 +77,14 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             active["Status"] = "Cancelled".into();
             Ok(json!({}))
         }
+        "suspend-processes" => {
+            state["suspended"] = true.into();
+            Ok(Value::String(String::new()))
+        }
+        "resume-processes" => {
+            state["suspended"] = Value::Null;
+            Ok(Value::String(String::new()))
+        }
         "rollback-instance-refresh" => {
             let active =
                 list(state, "refreshes").iter_mut().find(|refresh| refresh["Status"] == "InProgress");
@@ -94,7 +102,8 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
 /// All groups: the one named `web`, and what a test has added.
 fn groups(state: &Value) -> Vec<Value> {
     let group = &state["asg"];
-    let mut web = json!({"AutoScalingGroupName": group["name"], "Instances": group["instances"]});
+    let mut web = json!({"AutoScalingGroupName": group["name"], "Instances": group["instances"],
+        "DesiredCapacity": if state["stressed"] == true { 3 } else { 2 }});
     if group["mixed"].is_null() {
         web["LaunchTemplate"] = json!({"LaunchTemplateId": group["template"], "LaunchTemplateName": "web",
             "Version": group["version"]});

@@ -138,15 +138,20 @@ pub(super) fn ssm(state: &mut Value, call: &Call) -> Answer {
         "get-parameter" => Ok(json!({"Parameter": {"Value": "ami-base"}})),
         "send-command" => {
             call.knows(&["instance-ids", "document-name", "comment", "timeout-seconds", "parameters"])?;
-            let instance = &mut state["instances"][call.value("instance-ids")];
+            let file = call.value("parameters");
+            let text = std::fs::read_to_string(file.trim_start_matches("file://")).unwrap_or_default();
+            if text.contains("agent stress") {
+                state["stressed"] = true.into();
+            }
+            let wanted = call.value("instance-ids");
+            let of_a_stack = !state["stack_instances"][&wanted].is_null();
+            let instance = &mut state[if of_a_stack { "stack_instances" } else { "instances" }][wanted];
             // Registered on the second look.
             let looks = instance["looks"].as_u64().unwrap_or(0) + 1;
             instance["looks"] = looks.into();
             if looks < 2 || instance["state"] != "running" {
                 return Err(("InvalidInstanceId", "Instances not in a valid state for account".to_owned()));
             }
-            let file = call.value("parameters");
-            let text = std::fs::read_to_string(file.trim_start_matches("file://")).unwrap_or_default();
             let words = text.split("instance.sh ").last().unwrap_or_default().to_owned();
             list(state, "steps").push(words.split('"').next().unwrap_or_default().into());
             let command = id(state, "command");

@@ -6,6 +6,7 @@ mod autoscaling;
 mod call;
 mod ec2;
 mod images;
+mod stacks;
 mod templates;
 
 use std::fs;
@@ -47,6 +48,7 @@ impl Cloud {
             "templates": {"lt-web": {"name": "web", "default": 1,
                 "versions": [{"n": 1, "image": "ami-base", "description": ""}]}},
             "volumes": {},
+            "stacks": {},
             "asg": {"name": "web", "template": "lt-web", "version": pin},
             "more_groups": [],
             "fleets": [],
@@ -208,6 +210,7 @@ fn dispatch(state: &mut Value, call: &Call) -> Answer {
             | "describe-route-tables"
             | "describe-vpc-endpoints",
         ) => account::dispatch(state, call),
+        ("cloudformation" | "elbv2" | "resourcegroupstaggingapi", _) => stacks::dispatch(state, call),
         ("autoscaling", _) => autoscaling::dispatch(state, call),
         ("ssm", _) => ec2::ssm(state, call),
         ("ec2", name) if name.contains("launch-template") => templates::dispatch(state, call),
