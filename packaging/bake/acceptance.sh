@@ -53,13 +53,14 @@ stack_is() { # NAME STATUS: 0 yes, 1 not yet, 2 never
 make_stack() { # NAME FILE [KEY=VALUE…]
     local name=$1 file=$2 pair parameters=()
     shift 2
+    [ $# -eq 0 ] || parameters=(--parameters)
     for pair in "$@"; do
         parameters+=("ParameterKey=${pair%%=*},ParameterValue=${pair#*=}")
     done
     STACKS="$name $STACKS"
     call cloudformation create-stack --stack-name "$name" --capabilities CAPABILITY_NAMED_IAM \
         --template-body "file://$HERE/packaging/aws/$file" --tags "Key=$RUN_TAG,Value=$RUN" \
-        ${parameters[@]+--parameters "${parameters[@]}"}
+        ${parameters[@]+"${parameters[@]}"}
     PATIENCE=$((PATIENCE * 2)) until_true "the stack $name" stack_is "$name" CREATE_COMPLETE
 }
 
