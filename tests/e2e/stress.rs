@@ -256,6 +256,9 @@ fn a_target_that_others_exceed_gets_nothing_and_says_so() {
     assert!(got < 0.1, "{got} of a CPU was added; {summary}");
     assert!(summary["note"].as_str().unwrap().contains("because of others"), "{summary}");
     assert_eq!(held.wait(SOON).unwrap().code(), Some(0));
+    let plain = run(&place, &["stress", "--json", "--cpu", "1", "--secs", "2"]).unwrap();
+    let summary = events(&plain.stdout).pop().unwrap();
+    assert_eq!((plain.status.code(), &summary["host_reached"]), (Some(0), &true.into()), "{summary}");
     let exact = run(&place, &["stress", "--json", "--target", "10", "--exact", "--secs", "1"]).unwrap();
     let summary = events(&exact.stdout).pop().unwrap();
     assert_eq!(summary["reason"], "others kept the host above the target (--exact)");

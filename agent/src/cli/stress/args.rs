@@ -14,7 +14,8 @@ use crate::stress::plan::{Of, Priority, Wish, Workers};
 /// Load the CPUs, and see what CloudWatch will read
 ///
 /// Ends at its deadline, on Ctrl-C, SIGTERM, and when the terminal goes; whatever ends it, nothing is left behind.
-/// The load comes after everything else on the host, so nginx stays prompt, and CloudWatch reads the same.
+/// The load comes after everything else, as far as the first line says, so nginx stays prompt, and CloudWatch reads the
+/// same.
 ///
 /// Exit code: 0 what was asked for was reached, within 2 points: with --cpu alone and with --target the host was as busy
 /// as that or busier, with --load and --profile each worker had its share, with --alarm and --until-alarm the alarm is
