@@ -128,3 +128,86 @@ impl Asker {
         self.due = if is_well { started + calm } else { now + ON_PROBATION.min(self.retry) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nginx::ask::Endpoint;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A server that answers what `answer` says, and a target that leads to it.
+    fn server() -> (TcpListener, Target) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint::http(listener.local_addr().unwrap());
+        (listener, Target { endpoint, path: "/".into() })
+    }
+
+    fn answer(stream: &mut TcpStream, answer: &str) {
+        let mut request = [0; 1024];
+        let n = stream.read(&mut request).unwrap();
+        assert!(request[..n].starts_with(b"HEAD / HTTP/1.1\r\n"));
+        stream.write_all(answer.as_bytes()).unwrap();
+    }
+
+    fn asker(now: Instant) -> Asker {
+        Asker::new(&Settings::default(), Nonce::draw(), now)
+    }
+
+    /// Steps until something is learned.
+    fn learn(asker: &mut Asker, target: &Target, now: Instant, is_well: bool) -> Outcome {
+        loop {
+            if let Some(outcome) = asker.step(target, now, is_well).pop() {
+                return outcome;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn while_all_is_well_a_connection_is_kept_and_its_end_is_a_reason_to_ask() {
+        let (listener, target) = server();
+        let now = Instant::now();
+        let mut asker = asker(now);
+        assert!(asker.step(&target, now, true).is_empty());
+        let (mut stream, _) = listener.accept().unwrap();
+        answer(&mut stream, "HTTP/1.1 200 OK\r\n\r\n");
+        assert!(learn(&mut asker, &target, now, true).is_ok());
+        assert!(asker.kept.is_some() && asker.due > now + Duration::from_millis(1900));
+        drop(stream);
+        while asker.kept.is_some() {
+            asker.step(&target, now, true);
+        }
+        assert_eq!(asker.flying.len(), 1, "asked at once, over a new connection");
+    }
+
+    #[test]
+    fn from_the_first_doubt_on_each_question_has_its_own_connection_and_no_late_one_is_waited_for() {
+        let (listener, target) = server();
+        let now = Instant::now();
+        let mut asker = asker(now);
+        assert!(asker.step(&target, now, false).is_empty());
+        let later = now + Duration::from_millis(300);
+        assert!(asker.step(&target, later, false).is_empty());
+        assert_eq!(asker.flying.len(), 2);
+        let (mut first, _) = listener.accept().unwrap();
+        answer(&mut first, "HTTP/1.1 503 Busy\r\n\r\n");
+        assert!(!learn(&mut asker, &target, later, false).is_ok());
+        let over = Instant::now() + Duration::from_secs(1);
+        let timed_out = learn(&mut asker, &target, over, false);
+        assert_eq!(timed_out, Outcome::TimedOut(Duration::from_millis(700)));
+    }
+
+    #[test]
+    fn one_that_answers_again_is_asked_in_quick_succession() {
+        let (listener, target) = server();
+        let now = Instant::now();
+        let mut asker = asker(now);
+        asker.step(&target, now, false);
+        let (mut stream, _) = listener.accept().unwrap();
+        answer(&mut stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        assert!(learn(&mut asker, &target, now, false).is_ok());
+        assert_eq!(asker.due, now + ON_PROBATION);
+        assert!(asker.kept.is_none());
+    }
+}

@@ -386,3 +386,58 @@ fn pressure(name: &'static str, at: Instant, used_pct: Option<f64>, warn_pct: f6
     };
     Check { name, status, detail, at }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nginx::target::Settings as Nginx;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    fn inputs(url: Option<String>, state: &std::path::Path) -> Inputs {
+        Inputs {
+            settings: Settings::default(),
+            nginx: Nginx {
+                check: if url.is_some() { Expect::Auto } else { Expect::Off },
+                url,
+                ..Nginx::default()
+            },
+            state: state.to_owned(),
+            identity: watch::channel(Identity::default()).1,
+            drain_on: Vec::new(),
+            nonce: Nonce::draw(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nginx_answers_becomes_the_verdict_with_its_history() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (board, mut report) = start(inputs(Some(url), dir.path())).unwrap();
+        let answer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap();
+            // From now on nobody listens.
+        });
+        report.wait_for(|report| report.nginx_up == Some(true)).await.unwrap();
+        assert!(board.is_fresh(Instant::now()));
+        answer.join().unwrap();
+        let down = report.wait_for(|report| report.nginx_up == Some(false)).await.unwrap().clone();
+        assert_eq!(board.decide(Instant::now(), clock::since_boot).answer.status.as_u16(), 503);
+        let told: Vec<_> = down.history.iter().map(|change| (change.to, change.cause)).collect();
+        assert_eq!(told, [(Verdict::Pass, Cause::Check), (Verdict::Fail, Cause::Check)]);
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_a_verdict_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (board, mut report) = start(inputs(None, dir.path())).unwrap();
+        report.wait_for(|report| report.pass && !report.history.is_empty()).await.unwrap();
+        board.drain();
+        let drained = report.wait_for(|report| !report.pass).await.unwrap().clone();
+        assert_eq!(drained.history.last().unwrap().cause, Cause::Drain);
+        assert!(drained.checks.iter().any(|check| check.name == "draining" && check.status == Status::Fail));
+    }
+}

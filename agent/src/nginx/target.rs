@@ -142,7 +142,22 @@ fn best(conf: &Conf) -> Option<(Endpoint, String)> {
     };
     let mut listeners: Vec<&Listener> = listeners.iter().collect();
     listeners.sort_by_key(effort);
-    listeners.into_iter().find_map(Endpoint::of).map(|endpoint| (endpoint, "/".to_owned()))
+    let endpoint = listeners.into_iter().find_map(Endpoint::of)?;
+    Some((Endpoint { resets: resets(conf), ..endpoint }, "/".to_owned()))
+}
+
+/// Whether a connection that is closed with 444 is reset
+/// (<https://nginx.org/en/docs/http/ngx_http_core_module.html#reset_timedout_connection>).
+fn resets(conf: &Conf) -> bool {
+    let mut found = (false, false);
+    for directive in conf.directives() {
+        directive.walk(&mut |d| {
+            let first = d.args.first().map(String::as_str);
+            found.0 |= d.name == "return" && first == Some("444");
+            found.1 |= d.name == "reset_timedout_connection" && first == Some("on");
+        });
+    }
+    found == (true, true)
 }
 
 #[cfg(test)]

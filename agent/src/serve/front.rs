@@ -302,3 +302,87 @@ fn thread_cpu() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use std::io::{Read, Write};
+
+    /// Answers everything with 204.
+    #[derive(Clone)]
+    struct Fine;
+
+    impl Answering for Fine {
+        fn answer(
+            &self,
+            _peer: IpAddr,
+            _request: Request<hyper::body::Incoming>,
+        ) -> impl Future<Output = Response> + 'static {
+            std::future::ready(axum::http::StatusCode::NO_CONTENT.into_response())
+        }
+
+        fn is_closing(&self) -> bool {
+            false
+        }
+    }
+
+    /// Serves while `clients` runs in a thread of its own; gives what was counted.
+    fn served(max_connections: usize, clients: impl FnOnce(SocketAddr) + Send + 'static) -> Arc<Counters> {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let counters = Arc::new(Counters::default());
+        let front = Front { service: Fine, max_connections, counters: counters.clone(), realtime: false };
+        let (stop, stopped) = watch::channel(false);
+        let clients = std::thread::spawn(move || {
+            clients(addr);
+            stop.send_replace(true);
+        });
+        let options = tokio::runtime::LocalOptions::default();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(options).unwrap();
+        runtime.block_on(serve(listener, front, stopped)).unwrap();
+        clients.join().unwrap();
+        counters
+    }
+
+    fn ask(addr: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_request_is_answered_where_all_places_are_held_by_halves_of_requests() {
+        let counters = served(16, |addr| {
+            let half = |_| {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                stream.write_all(b"GET / HT").unwrap();
+                stream
+            };
+            let held: Vec<TcpStream> = (0..64).map(half).collect();
+            for _ in 0..20 {
+                assert!(ask(addr).starts_with("HTTP/1.1 204"));
+            }
+            drop(held);
+        });
+        assert_eq!(counters.refused.load(Relaxed), 0);
+        assert!(counters.evicted.load(Relaxed) >= 48);
+    }
+
+    #[test]
+    fn what_is_no_request_is_counted_by_kind() {
+        let counters = served(16, |addr| {
+            for bytes in [b"\x16\x03\x01".as_slice(), b"hello\r\n\r\n", b"G"] {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                stream.write_all(bytes).unwrap();
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        });
+        let counts: Vec<_> = counters.wrong.counts().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(counts, [(Kind::Tls, 1), (Kind::NoRequest, 1), (Kind::Garbage, 1)]);
+    }
+}

@@ -117,6 +117,7 @@ fn plain_listeners_tell_the_truth_in_every_state() {
         ("listen IP:8100-8102;", OK),
         ("listen unix:DIR/x.sock;", OK),
         ("listen IP:80 default_server;", "return 444;"),
+        ("listen IP:80; reset_timedout_connection on;", "return 444;"),
     ]);
 }
 

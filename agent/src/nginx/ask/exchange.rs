@@ -77,6 +77,8 @@ pub(crate) struct Exchange {
     addr: Address,
     tls: Option<Tls>,
     http2: bool,
+    /// A reset without a byte is its way to close.
+    resets: bool,
     kept: bool,
     /// What is still to be sent: before TLS, or all of it where there is none.
     out: Vec<u8>,
@@ -101,6 +103,7 @@ impl Exchange {
             addr: endpoint.addr.clone(),
             tls,
             http2: endpoint.http2,
+            resets: endpoint.resets,
             kept: false,
             out: proxy.as_bytes().to_vec(),
             answer: Vec::new(),
@@ -119,6 +122,7 @@ impl Exchange {
             addr: endpoint.addr.clone(),
             tls: kept.tls,
             http2: false,
+            resets: endpoint.resets,
             kept: true,
             out: Vec::new(),
             answer: Vec::new(),
@@ -165,7 +169,12 @@ impl Exchange {
 
     /// Goes on as far as possible without waiting.
     pub(crate) fn step(&mut self) -> Step {
-        let reply = match self.advance() {
+        let closes = self.resets && self.phase == Phase::Talking && !self.kept;
+        let advanced = match self.advance() {
+            Err(e) if closes && self.answer.is_empty() && Reply::of(&e) == Reply::Cut => self.confirm(),
+            advanced => advanced,
+        };
+        let reply = match advanced {
             Ok(None) => return Step::Waits,
             Ok(Some(reply)) => reply,
             Err(e) => Reply::of(&e),
@@ -284,15 +293,18 @@ impl Exchange {
         }
         // One that closed without reading what we had sent (no connections left) resets it: that is no answer.
         self.socket.check()?;
-        if !self.kept {
-            self.socket = Socket::connect(&self.addr)?;
-            self.phase = Phase::Confirming;
-            self.out.clear();
-            if !self.socket.is_connected()? {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
+        if self.kept {
+            return Ok(Reply::Closed);
         }
-        Ok(Reply::Closed)
+        self.confirm()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Looks whether connections are still taken.
+    fn confirm(&mut self) -> io::Result<Option<Reply>> {
+        self.socket = Socket::connect(&self.addr)?;
+        self.phase = Phase::Confirming;
+        self.out.clear();
+        Ok(self.socket.is_connected()?.then_some(Reply::Closed))
     }
 
     /// What the bytes so far mean.

@@ -35,6 +35,9 @@ pub struct Endpoint {
     /// Without TLS it speaks HTTP/2.
     #[serde(default)]
     pub http2: bool,
+    /// It resets connections that it closes without an answer (`return 444` with `reset_timedout_connection on`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resets: bool,
     /// The `Host` header and the name in the TLS handshake, where it isn't the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -43,7 +46,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Plain HTTP at `addr`.
     pub fn http(addr: impl Into<Address>) -> Self {
-        Self { addr: addr.into(), proxy_protocol: false, tls: false, http2: false, host: None }
+        Self { addr: addr.into(), proxy_protocol: false, tls: false, http2: false, resets: false, host: None }
     }
 
     /// The `Host` header.
