@@ -68,7 +68,8 @@ fn nginx_comes_back_as_the_user_that_ran_it() {
         let line = |name| status.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
         [line("Uid:"), line("Gid:"), line("Groups:")]
     };
-    assert!(world::place::wait_until(LONG, || world.nginx.master().is_ok()));
+    // It has its pid file before it has its title.
+    assert!(world::place::wait_until(LONG, || world.nginx.workers().len() == 2));
     let before = (world.nginx.master().unwrap(), who());
     assert!(before.1[0].contains("65534"), "{before:?}");
     let (code, events, stderr) = finish(world.fail("--mode crash --secs 1"));

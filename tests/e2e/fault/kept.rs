@@ -31,6 +31,7 @@ fn standing(world: &World) -> Vec<String> {
 
 fn start(world: &World, wrapper: &[&str], redirected: &str) {
     world.nginx.stop().unwrap();
+    assert!(wait_until(LONG, || world.nginx.master().is_err()), "its pid file goes last");
     let conf = std::fs::read_to_string(&world.nginx.conf).unwrap();
     let conf = conf.replace("user root;", "").replace("error_log", "error_log stderr notice; #");
     std::fs::write(&world.nginx.conf, conf.replace("pid ", "\npid ").replace("; pid", ";\npid")).unwrap();

@@ -117,6 +117,8 @@ fn whatever_strangers_call_their_configuration_delays_nothing_and_costs_no_memor
 fn a_strangers_nginx_on_the_same_port_is_no_recovery() {
     let world = World::new();
     world.nginx.stop().unwrap();
+    // The old one removes its pid file last, whoever's that is by then.
+    assert!(wait_until(LONG, || world.nginx.master().is_err()));
     // A port that anybody may have.
     let conf = std::fs::read_to_string(&world.nginx.conf).unwrap();
     let at = format!("{}:8080", world.place.ip);
