@@ -11,6 +11,7 @@ mod life;
 pub(crate) mod net;
 mod refused;
 mod rehearsal;
+mod robbed;
 mod session;
 mod strangers;
 mod systemd;

@@ -348,6 +348,9 @@ fn restore(world: &World, place: usize) -> Vec<After> {
     if world.holder().is_some_and(|holder| holder != place) && !world.robbed_run {
         wrong = Some("two at once bring nginx back");
     }
+    if proc.id != 0 && proc.id != id {
+        wrong = Some("another's fault is ended");
+    }
     let mut all = Vec::new();
     if world.budget.restarts > 0 {
         let mut failed = world.clone();
