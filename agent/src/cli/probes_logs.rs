@@ -154,7 +154,7 @@ pub(super) fn left_out(follow: &Follow, located: &Located, verdict: &Verdict) ->
     if traffic.probes == 0 {
         lines.extend(others(&Others::find(located)));
     }
-    if verdict.reason != Reason::OnTime {
+    if traffic.probes == 0 || verdict.reason == Reason::WrongFormat {
         lines.extend(located.notes.iter().take(NAMED).cloned());
     }
     lines

@@ -24,15 +24,17 @@ impl Builds {
 
 /// Where nginx looks when nobody tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Built {
-    pub(super) prefix: PathBuf,
+pub(crate) struct Built {
+    pub(crate) prefix: PathBuf,
     pub(super) conf: PathBuf,
     pub(super) pid: PathBuf,
+    /// Where requests are logged without an `access_log`, where that was chosen.
+    pub(crate) log: Option<PathBuf>,
 }
 
 impl Built {
     /// Runs `EXE -V`, which reads no configuration; only a file that root alone can have put there is run.
-    fn of(exe: &Path) -> Result<Self, String> {
+    pub(crate) fn of(exe: &Path) -> Result<Self, String> {
         if !proc::is_trusted_program(exe) {
             return Err(format!("{} is missing, or others than root can replace it", exe.display()));
         }
@@ -55,6 +57,7 @@ impl Built {
         Self {
             conf: option("--conf-path").unwrap_or_else(|| prefix.join("conf/nginx.conf")),
             pid: option("--pid-path").unwrap_or_else(|| prefix.join("logs/nginx.pid")),
+            log: option("--http-log-path").map(|log| prefix.join(log)),
             prefix,
         }
     }
@@ -71,6 +74,7 @@ mod tests {
         let built = Built::parse(text);
         assert_eq!(built.conf, Path::new("/etc/nginx/nginx.conf"));
         assert_eq!(built.pid, Path::new("/run/nginx.pid"));
+        assert_eq!(built.log, None);
         let plain = Built::parse("configure arguments: --prefix=/opt/nginx");
         assert_eq!(plain.conf, Path::new("/opt/nginx/conf/nginx.conf"));
         assert_eq!(plain.pid, Path::new("/opt/nginx/logs/nginx.pid"));

@@ -2,7 +2,7 @@
 
 pub mod answer;
 pub mod ask;
-mod built;
+pub(crate) mod built;
 pub mod conf;
 pub mod master;
 pub mod target;
