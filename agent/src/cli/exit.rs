@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::output::Output;
+use crate::cli::schema::ErrorEvent;
 
 /// What the exit code of a verb says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub(super) fn code(result: Result<Exit, Failure>, json: bool) -> ExitCode {
     let exit = result.unwrap_or_else(|Failure { exit, error }| {
         let message = told_once(&error);
         let mut out = Output::new(json);
-        out.event(&serde_json::json!({"event": "error", "exit": exit.number(), "message": message}));
+        out.event(&ErrorEvent { event: "error", exit: exit.number(), message: &message });
         out.note(&format!("agent: {message}"));
         exit
     });

@@ -12,6 +12,7 @@ mod probes_events;
 mod probes_logs;
 mod probes_view;
 mod recover;
+mod schema;
 mod serve;
 mod settings;
 mod status;
@@ -60,6 +61,7 @@ enum Verb {
     Drill(drill::Args),
     Watch(watch::Args),
     Status(status::Args),
+    Schema(schema::Args),
     /// The guard of the terminal of `agent watch`
     #[command(name = watch::GUARD, hide = true)]
     Screen,
@@ -91,7 +93,7 @@ pub fn run(cli: Cli) -> ExitCode {
         recover::overdue(&common);
     }
     // A stress does so at its end, when nothing waits for it.
-    if !matches!(verb, Verb::Keep(_) | Verb::Start | Verb::Stress(_)) {
+    if !matches!(verb, Verb::Keep(_) | Verb::Start | Verb::Stress(_) | Verb::Screen) {
         crate::stress::manners::sweep();
     }
     let result: Result<Exit, Failure> = match verb {
@@ -104,6 +106,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Verb::Serve(args) => args.run(&common),
         Verb::Status(args) => args.run(&common),
         Verb::Watch(args) => args.run(&common),
+        Verb::Schema(args) => args.run(&common),
         Verb::Screen => watch::guard(),
         Verb::Stress(args) => args.run(&common),
     };

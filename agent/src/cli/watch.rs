@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use hyper::header::HeaderName;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -25,7 +26,7 @@ use crate::drill::client::tls::Tls;
 use crate::serve::status::Status;
 use crate::sys::clock::rfc3339;
 use crate::sys::cpu::CpuTimes;
-use crate::watch::clients::Answer;
+use crate::watch::clients::{Answer, Row};
 use crate::watch::daemon::{Told, listen};
 use crate::watch::facts::Facts;
 use crate::watch::guard;
@@ -167,6 +168,56 @@ impl Args {
     }
 }
 
+/// A line of `agent watch --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct WatchEvent {
+    event: WatchName,
+    /// When, RFC 3339.
+    at: String,
+    /// What the daemon says; `null` where it doesn't.
+    status: Option<Status>,
+    /// Why it doesn't.
+    no_daemon: Option<String>,
+    /// The host's CPU over the last second.
+    cpu: Option<CpuNow>,
+    /// Answers through each address of the load balancer, since the view began.
+    nodes: Vec<Answers>,
+    /// Answers of each instance.
+    instances: Vec<Answers>,
+}
+
+/// The event's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum WatchName {
+    Watch,
+}
+
+/// In percent of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+struct CpuNow {
+    busy_pct: f64,
+    steal_pct: f64,
+}
+
+/// What came through one address, or from one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+struct Answers {
+    name: String,
+    answers: u32,
+    failures: u32,
+    /// Why it fails now; `null` where it doesn't.
+    failing: Option<String>,
+}
+
+impl Answers {
+    fn of(row: &Row) -> Self {
+        let (answers, failures) = row.sum(0, i64::MAX);
+        let failing = row.failing.as_ref().map(|(error, _)| error.clone());
+        Self { name: row.name.clone(), answers, failures, failing }
+    }
+}
+
 /// What is watched, and how.
 struct Watch {
     model: Model,
@@ -256,22 +307,17 @@ impl Watch {
         self.clients.is_some() && self.model.clients.nodes.is_empty()
     }
 
-    fn event(&self) -> Value {
-        let row = |row: &crate::watch::clients::Row| {
-            let (ok, failed) = row.sum(0, i64::MAX);
-            let error = row.failing.as_ref().map(|(error, _)| error);
-            json!({"name": row.name, "answers": ok, "failures": failed, "failing": error})
-        };
+    fn event(&self) -> WatchEvent {
         let clients = &self.model.clients;
-        json!({
-            "event": "watch",
-            "at": rfc3339(Timestamp::now()),
-            "status": self.status,
-            "no_daemon": self.model.no_daemon,
-            "cpu": self.model.cpu.map(|cpu| json!({"busy_pct": cpu.busy_pct, "steal_pct": cpu.steal_pct})),
-            "nodes": clients.nodes.iter().map(row).collect::<Vec<_>>(),
-            "instances": clients.instances.iter().map(row).collect::<Vec<_>>(),
-        })
+        WatchEvent {
+            event: WatchName::Watch,
+            at: rfc3339(Timestamp::now()),
+            status: self.status.clone(),
+            no_daemon: self.model.no_daemon.clone(),
+            cpu: self.model.cpu.map(|cpu| CpuNow { busy_pct: cpu.busy_pct, steal_pct: cpu.steal_pct }),
+            nodes: clients.nodes.iter().map(Answers::of).collect(),
+            instances: clients.instances.iter().map(Answers::of).collect(),
+        }
     }
 
     /// A line of JSON each second, until a signal or until nobody reads.
