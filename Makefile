@@ -63,6 +63,17 @@ rpm: dist
 	packaging/deps.sh --optional rpmlint
 	rpm/build.sh $(ARCHS)
 
+# The pages of drills in Chromium: three widths, light and dark, printed, and axe-core's rules. It takes a browser and
+# axe-core from the npm registry, so it is not part of the gate.
+.PHONY: test-pages
+AXE = 4.10.3
+test-pages:
+	packaging/deps.sh nginx chromium npm
+	cargo build --workspace
+	mkdir -p target/pages
+	cd target/pages && npm pack --silent axe-core@$(AXE) && tar -xzf axe-core-$(AXE).tgz package/axe.min.js
+	AXE_JS=$(CURDIR)/target/pages/package/axe.min.js cargo test -p asg-agent-tests --test e2e -- --ignored drill::pages
+
 # The aarch64 package on an arm64 Debian under qemu's user emulation; wants root. Minutes, so not part of the gate.
 test-arm64:
 	packaging/deps.sh mmdebstrap qemu-aarch64-static ip curl

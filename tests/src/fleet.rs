@@ -82,11 +82,14 @@ impl Fleet {
             places.push(place);
         }
         let place = places.remove(0);
-        // Nothing answers as a metadata service, and nothing waits for one.
+        // Nothing answers as a metadata service, and nothing waits for one. Of the nginx that run here it is this one's log
+        // that counts.
         let ip = place.ip;
         let settings = format!(
             "[identity]\nendpoint = \"http://{ip}:1\"\n\
-             [serve]\nlisten = \"{ip}:8080\"\nadmin = \"{ip}:8081\"\n[nginx]\nurl = \"http://{ip}/\"\n"
+             [serve]\nlisten = \"{ip}:8080\"\nadmin = \"{ip}:8081\"\n[nginx]\nurl = \"http://{ip}/\"\n\
+             conf = \"{}\"\n",
+            nginx[0].conf.display()
         );
         agent::configure(&place, &settings)?;
         let daemon = if daemon { Some(Daemon::start(&place, &[])?) } else { None };

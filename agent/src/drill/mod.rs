@@ -2,7 +2,7 @@
 //!
 //! - [`client`]: requests as clients of the load balancer send them, and what is kept of each.
 //! - [`schedule`]: when requests are due, the phases of a drill, the fault, and what ends it early.
-//! - [`analysis`]: bounds, figures, answers, reports. All of it is pure but `rhythm`, which reads the access log.
+//! - [`analysis`]: bounds, figures, answers, reports. All of it is pure but `rhythm` and `history`.
 
 pub mod analysis;
 pub mod client;

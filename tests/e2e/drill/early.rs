@@ -56,6 +56,8 @@ fn interrupted_while_the_fault_is_held_it_ends_at_once() {
     let (_fleet, last) = interrupt_in("hold", Signal::SIGINT);
     let at = |name: &str| last[name].as_f64().unwrap();
     assert!(at("recovering_ms") - at("effective_ms") < 3900.0, "{last:#}");
+    // That it was interrupted says nothing of who answers.
+    assert!(!last["safety"].to_string().contains("does not answer any more"), "{last:#}");
 }
 
 #[test]
@@ -87,6 +89,11 @@ fn an_outage_over_its_limit_ends_the_fault() {
     let last = result(&events);
     assert_eq!((code, last["safety"]["answer"].as_str()), (1, Some("no")), "{stderr} {last:#}");
     assert!(last["safety"]["why"][0].as_str().unwrap().contains("--max-outage"), "{last:#}");
+    assert_eq!(
+        super::all(&events, "recovering")[0]["why"],
+        "limit",
+        "nobody asked for it with agent recover"
+    );
     assert!(is_well(&fleet) && last["recovered_ms"].as_f64().unwrap() < 30_000.0);
 }
 

@@ -88,3 +88,28 @@ fn the_log_of_a_real_load_balancer_agrees_on_a_hang() {
     // whether the prediction holds isn't asked here.
     World::agrees("--mode hang --secs 5", None);
 }
+
+#[test]
+fn a_dead_load_balancer_is_not_said_to_have_failed_open() {
+    let Some(world) = World::new() else { return };
+    let World { haproxy, nginx, ours, _other } = world;
+    let (nodes, conf) = (haproxy.nodes(), nginx[0].conf.to_string_lossy().into_owned());
+    let args = "drill failover --json --url http://alb.test/ --rps 25 --before 1s --interval 1s --timeout 400ms --healthy 2 \
+                --mode stop --secs 6 --expect-instance";
+    let mut all: Vec<&str> = args.split_ascii_whitespace().collect();
+    all.extend([OURS, "--conf", &conf, "--resolve", &nodes]);
+    let mut command = agent::command(&ours, &all);
+    command.env("AGENT_IDENTITY_ENDPOINT", format!("http://{}:1", ours.ip));
+    let drill = agent::Running::spawn(&ours, command).unwrap();
+    while drill.event("phase", super::LONG).unwrap()["phase"] != "hold" {}
+    drop(haproxy);
+    let last = drill.event("result", super::LONG).unwrap();
+    let about: Vec<&str> = last["safety"]["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["about"].as_str().unwrap())
+        .collect();
+    assert!(about.contains(&"load_balancer") && !about.contains(&"failed_open"), "{last:#}");
+    assert_eq!(last["cleanup"]["answer"], "yes");
+}

@@ -5,8 +5,10 @@ mod drain;
 mod early;
 mod failover;
 mod haproxy;
+mod history;
 mod names;
 mod page;
+mod pages;
 mod predict;
 mod refused;
 mod scale;
@@ -24,7 +26,10 @@ const LONG: Duration = Duration::from_secs(60);
 /// Runs a command to its end: exit code, JSON lines, stderr.
 fn finish(mut command: Command) -> (i32, Vec<Value>, String) {
     let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code().is_none() {
+        stderr.push_str(&output.status.to_string());
+    }
     (output.status.code().unwrap_or(-1), agent::events(&output.stdout), stderr)
 }
 

@@ -92,7 +92,7 @@ fn a_drill_over_https_measures_as_over_http() {
     let Some(world) = World::new() else { return };
     let conf = world.nginx.conf.to_string_lossy().into_owned();
     let (_, events, stderr) =
-        world.drill(&world.trusted(), &format!("--mode stop --secs 3 --rps 40 --conf {conf}"));
+        world.drill(&world.trusted(), &format!("--mode stop --secs 3 --rps 40 --force --conf {conf}"));
     let last = result(&events);
     assert_eq!(last["cleanup"]["answer"], "yes", "{stderr} {last:#}");
     for node in last["nodes"].as_array().unwrap() {

@@ -29,7 +29,7 @@ pub(super) struct ClientArgs {
     pub(super) deadline: Span,
     /// How long everything must be well before; longer where few answers come
     #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_span)]
-    pub(super) baseline: Span,
+    pub(super) before: Span,
 }
 
 /// The target group's health check and attributes: what the prediction is made of.

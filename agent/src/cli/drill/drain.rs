@@ -3,6 +3,7 @@
 use super::args::{CheckArgs, ClientArgs};
 use super::ends::last_line;
 use super::failover::Failover;
+use super::history::EarlierArgs;
 use super::view::answer;
 use crate::cli::output::Output;
 use crate::cli::{Common, Exit, Failure};
@@ -49,6 +50,8 @@ pub(super) struct Drain {
     #[arg(long, value_name = "ID")]
     expect_instance: Option<String>,
     #[command(flatten)]
+    earlier: EarlierArgs,
+    #[command(flatten)]
     client: ClientArgs,
     #[command(flatten)]
     check: CheckArgs,
@@ -72,6 +75,7 @@ impl Drain {
             observe: self.observe,
             expect_instance: self.expect_instance,
             report: None,
+            earlier: self.earlier,
             client: self.client,
             check: self.check,
             max_error_pct: None,
@@ -110,6 +114,7 @@ pub(super) fn show(out: &mut Output, result: &DrainReport) {
     answer(out, "hypothesis", result.hypothesis.as_ref());
     answer(out, "clean-up", result.cleanup.as_ref());
     answer(out, "safe to stop", Some(&result.safe_to_stop));
+    answer(out, "regression", result.regression.as_ref());
 }
 
 /// The exit code, in the order of a drill of failing over.
@@ -117,7 +122,8 @@ pub(super) fn exit(result: &DrainReport) -> Exit {
     let of = |verdict: &Option<crate::drill::analysis::verdict::Verdict>| {
         verdict.as_ref().map_or(Answer::Yes, |verdict| verdict.answer)
     };
-    let answers = [of(&result.cleanup), result.safe_to_stop.answer, of(&result.hypothesis)];
+    let answers =
+        [of(&result.cleanup), result.safe_to_stop.answer, of(&result.hypothesis), of(&result.regression)];
     match result.signal {
         _ if answers[0] == Answer::No => Exit::No,
         Some(signal) => Exit::Signal(signal),

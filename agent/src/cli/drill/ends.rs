@@ -23,6 +23,7 @@ pub(super) fn exit(result: &Report) -> Exit {
         result.hypothesis.answer,
         result.cleanup.as_ref().map_or(Answer::Yes, |verdict| verdict.answer),
         result.safety.answer,
+        result.regression.as_ref().map_or(Answer::Yes, |verdict| verdict.answer),
     ];
     match result.signal {
         _ if answers[1] == Answer::No => Exit::No,
@@ -52,9 +53,12 @@ pub(super) fn can_be_written(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes the page where one is wanted: its path, if it is there now.
-pub(super) fn write(path: Option<&Path>, page: impl Fn() -> String) -> (Option<&Path>, Result<(), Failure>) {
+pub(super) fn write(
+    path: Option<&Path>,
+    page: impl Fn(&Path) -> String,
+) -> (Option<&Path>, Result<(), Failure>) {
     let Some(path) = path else { return (None, Ok(())) };
-    match file::replace(path, page().as_bytes(), 0o644) {
+    match file::replace(path, page(path).as_bytes(), 0o644) {
         Ok(()) => (Some(path), Ok(())),
         Err(e) => (None, Err(anyhow!(e).context(format!("cannot write {}", path.display())).into())),
     }

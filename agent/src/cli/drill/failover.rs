@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::args::{CheckArgs, ClientArgs};
 use super::ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
+use super::history::{EarlierArgs, keep};
 use super::view::View;
 use crate::cli::exit::OrExit;
 use crate::cli::fail::Fail;
@@ -19,10 +20,10 @@ use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
 use crate::drill::analysis::drain;
-use crate::drill::analysis::page;
 use crate::drill::analysis::predict::{Check, Failure as Failing, Prediction, Range, predict};
 use crate::drill::analysis::report::{self, Facts, Sources};
 use crate::drill::analysis::rhythm::{self, Rhythm};
+use crate::drill::analysis::{markdown, page};
 use crate::drill::client::names;
 use crate::drill::client::request::{Client, Pool};
 use crate::drill::client::sample::Stream;
@@ -45,6 +46,8 @@ use crate::sys::sigwait::Signals;
 const IMDS_LIMIT: Duration = Duration::from_secs(3);
 /// How long what runs here may take to say who it is.
 const HERE_LIMIT: Duration = Duration::from_secs(1);
+/// As many requests are kept, 40 bytes each. (A day at twenty a second to two addresses is less.)
+const MOST_REQUESTS: u128 = 5_000_000;
 /// nginx's own restart, at most, where the fault's length is only planned.
 const RESTART: Duration = Duration::from_secs(2);
 
@@ -133,9 +136,11 @@ pub(super) struct Failover {
     /// The instance that should vanish [default: this one]
     #[arg(long, value_name = "ID")]
     pub(super) expect_instance: Option<String>,
-    /// The report as one page of HTML, with every request in it
-    #[arg(long, value_name = "FILE.html")]
+    /// The report as one page of HTML, with every request in it; FILE.md: in Markdown, for a pull request
+    #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) earlier: EarlierArgs,
     #[command(flatten)]
     pub(super) client: ClientArgs,
     #[command(flatten)]
@@ -200,7 +205,7 @@ impl Failover {
             _ => usage(format!("{name} {span}: between {} and {}", Span::millis(least), Span::millis(most))),
         };
         between("--deadline", self.client.deadline, 100, 60_000)?;
-        between("--baseline", self.client.baseline, 500, 600_000)?;
+        between("--before", self.before(), 500, 600_000)?;
         if let Some(interval) = self.check.interval {
             between("--interval", interval, 100, 300_000)?;
         }
@@ -210,6 +215,14 @@ impl Failover {
         if self.observe {
             between("--secs", self.secs, 1000, 86_400_000)?;
         }
+        let each = u128::from(self.rps) * (self.secs.0 + self.before().0).as_millis() / 1000;
+        let requests = each * self.client.resolve.len().max(2) as u128;
+        if requests > MOST_REQUESTS {
+            return usage(format!(
+                "--rps {} for {} would be {requests} requests, and at most {MOST_REQUESTS} are kept in memory: lower --rps",
+                self.rps, self.secs
+            ));
+        }
         if self.observe && (self.conf.is_some() || self.pid.is_some() || self.status.is_some()) {
             return usage("--observe touches nothing: leave out --conf, --pid and --status".to_owned());
         }
@@ -217,6 +230,10 @@ impl Failover {
             can_be_written(path).or_exit(Exit::Usage)?;
         }
         Ok(())
+    }
+
+    fn before(&self) -> Span {
+        self.earlier.length().unwrap_or(self.client.before)
     }
 
     /// The fault, as `agent fail` would make it.
@@ -244,6 +261,7 @@ impl Failover {
         signals: Signals,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
+        let earlier = self.earlier.find(&settings.paths.log)?;
         let signals = SignalStream::new(signals).context("cannot wait for signals")?;
         let first = tokio::select! {
             first = names::resolve(&target) => first,
@@ -284,8 +302,8 @@ impl Failover {
             target,
             first,
             rps: self.rps,
-            baseline: self.client.baseline.0,
-            after: self.client.baseline.0.min(Duration::from_secs(5)),
+            baseline: self.before().0,
+            after: self.before().0.min(Duration::from_secs(5)),
             deadline,
             what,
             limits: Limits { error_pct: self.max_error_pct, outage: self.max_outage.map(|span| span.0) },
@@ -316,13 +334,24 @@ impl Failover {
             rhythm.look();
             rhythm.nodes()
         });
-        let result = report::build(&ran, &check, &failing, facts, probes);
+        let mut result = report::build(&ran, &check, &failing, facts, probes);
         if self.drain {
-            let result = drain::build(&ran, &result);
+            let mut result = drain::build(&ran, &result);
+            if let Some(earlier) = &earlier {
+                (result.comparison, result.regression) = self.earlier.compare(earlier, &last_line(&result));
+            }
+            keep(&settings.paths.log, &result, out);
             super::drain::show(out, &result);
             return Ok(super::drain::exit(&result));
         }
-        let shown = || page::failover(&last_line(&result), &ran.book);
+        if let Some(earlier) = &earlier {
+            (result.comparison, result.regression) = self.earlier.compare(earlier, &last_line(&result));
+        }
+        keep(&settings.paths.log, &result, out);
+        let shown = |path: &Path| match path.extension().is_some_and(|kind| kind == "md") {
+            true => markdown::failover(&result),
+            false => page::failover(&result, &ran, &last_line(&result)),
+        };
         let (page, written) = write(self.report.as_deref(), shown);
         view.report(out, &result, &ran, page);
         written?;

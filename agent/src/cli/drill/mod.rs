@@ -4,6 +4,7 @@ mod args;
 mod drain;
 mod ends;
 mod failover;
+mod history;
 mod live;
 mod scale;
 mod scale_view;
@@ -23,6 +24,8 @@ enum Kind {
     Failover(Box<failover::Failover>),
     Scale(scale::Scale),
     Drain(Box<drain::Drain>),
+    List(history::List),
+    Show(history::Show),
 }
 
 impl Args {
@@ -35,6 +38,8 @@ impl Args {
             Kind::Failover(args) => args.run(common),
             Kind::Scale(args) => args.run(common),
             Kind::Drain(args) => args.run(common),
+            Kind::List(args) => args.run(common),
+            Kind::Show(args) => args.run(common),
         }
     }
 }

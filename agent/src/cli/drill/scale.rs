@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
+use jiff::Timestamp;
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use super::ends::percent;
 use super::ends::{DESCRIPTORS, can_be_written, last_line, write};
+use super::history::keep;
 use super::scale_view::View;
 use crate::cli::exit::OrExit;
 use crate::cli::output::Output;
@@ -16,7 +20,10 @@ use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
 use crate::drill::analysis::page;
-use crate::drill::analysis::scale::{self, Facts, Watch, silence};
+use crate::drill::analysis::scale::{self, Facts, Loaded, Watch, silence};
+use crate::drill::analysis::steps::Point;
+use crate::drill::analysis::verdict::Answer;
+use crate::drill::analysis::window::ms;
 use crate::drill::client::measure::{Measure, Seen};
 use crate::drill::client::names;
 use crate::drill::client::request::Client;
@@ -26,6 +33,8 @@ use crate::drill::client::tls::Tls;
 use crate::drill::schedule::load::Load;
 use crate::drill::schedule::phase::{Marks, Phase};
 use crate::drill::schedule::signals::SignalStream;
+use crate::stress::events::StressEvent;
+use crate::stress::forecast::words::sentence;
 use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
@@ -40,7 +49,11 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// is told with the time since the load began, and each that goes again. Ends when all that came have gone, or when the
 /// time to watch is over. Answers must name their instance (X-Instance-Id, or --instance-header).
 ///
-/// Exit code 0: new instances came, and went again. 1: none came, or not all went. 2: wrong usage. 3: cannot tell.
+/// With --alarm each step is predicted: the CPU, the datapoints, the alarm, the new instance's first answer, the alarm below,
+/// its last answer.
+///
+/// Exit code 0: new instances came, and went again, and when as predicted. 1: any of it is no. 2: wrong usage. 3: cannot
+/// tell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     agent drill scale --url http://my-alb.example/ --target 90 --secs 10m --report scale.html")]
@@ -54,11 +67,17 @@ pub(super) struct Scale {
     /// How long the load lasts
     #[arg(long, value_name = "D", default_value = "10m", value_parser = parse_span)]
     secs: Span,
+    /// The scaling policy's target, in percent: when its alarm fires, and what follows from that, is predicted
+    #[arg(long, value_name = "PCT", value_parser = percent)]
+    alarm: Option<f64>,
+    /// From the alarm to the first answer of a new instance, at most: launch, boot, warm-up and first health check
+    #[arg(long, value_name = "D", default_value = "5m", value_parser = parse_span)]
+    launch: Span,
     /// How long to watch after the load
     #[arg(long, value_name = "D", default_value = "30m", value_parser = parse_span)]
     watch: Span,
     /// How long to look before the load
-    #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_span)]
+    #[arg(long, alias = "before", value_name = "D", default_value = "5s", value_parser = parse_span)]
     baseline: Span,
     /// Requests a second to each address of the name
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -80,7 +99,7 @@ pub(super) struct Scale {
 impl Scale {
     pub(super) fn run(&self, common: &Common) -> Result<Exit, Failure> {
         let signals = Signals::block().context("cannot wait for signals")?;
-        Settings::load(common, Vec::new())?;
+        let settings = Settings::load(common, Vec::new())?;
         if !(self.target > 0.0 && self.target <= 100.0) || self.secs.0 < Duration::from_secs(1) {
             return Err(Failure::new(
                 Exit::Usage,
@@ -111,7 +130,7 @@ impl Scale {
             let measure = Measure::start(client, target, self.rps, &first);
             let mut session = Session::new(self, measure, common.config.as_deref());
             let signal = session.go(&signals, &mut out).await?;
-            self.report(&session, signal, facts, &mut out)
+            self.report(&session, &settings.paths.log, signal, facts, &mut out)
         })
     }
 
@@ -120,6 +139,8 @@ impl Scale {
             about: About::of(target, self.rps),
             target_pct: self.target,
             secs: self.secs.0.as_secs_f64(),
+            alarm_pct: self.alarm,
+            launch_secs: self.launch.0.as_secs_f64(),
             watch_secs: self.watch.0.as_secs_f64(),
             instance_header: self.instance_header.to_string(),
         }
@@ -128,19 +149,23 @@ impl Scale {
     fn report(
         &self,
         session: &Session<'_>,
+        log: &Path,
         signal: Option<i32>,
         facts: Facts,
         out: &mut Output,
     ) -> Result<Exit, Failure> {
-        let result = scale::build(&session.book, &session.watch, &session.marks, signal, facts);
+        let loaded = session.loaded.clone();
+        let result = scale::build(&session.book, &session.watch, &session.marks, signal, facts, loaded);
+        keep(log, &result, out);
         let (page, written) =
-            write(self.report.as_deref(), || page::scale(&last_line(&result), &session.book));
+            write(self.report.as_deref(), |_| page::scale(&result, &session.book, &last_line(&result)));
         session.view.report(out, &result, page);
         written?;
-        Ok(match (signal, result.scaled.back) {
+        Ok(match (signal, result.verdicts.answer()) {
             (Some(signal), _) => Exit::Signal(signal),
-            (None, Some(true)) => Exit::Done,
-            (None, _) => Exit::No,
+            (None, Answer::Yes) => Exit::Done,
+            (None, Answer::No) => Exit::No,
+            (None, Answer::Unknown) => Exit::CannotTell,
         })
     }
 }
@@ -153,6 +178,9 @@ struct Session<'a> {
     book: Book,
     marks: Marks,
     load: Option<Load>,
+    loaded: Loaded,
+    /// Whether it has begun.
+    burning: bool,
     watch: Watch,
     view: View,
 }
@@ -161,7 +189,18 @@ impl<'a> Session<'a> {
     fn new(scale: &'a Scale, measure: Measure, config: Option<&'a Path>) -> Self {
         let watch = Watch { from: Duration::MAX, until: Duration::MAX, silence: Duration::MAX };
         let (book, marks, view) = (Book::default(), Marks::default(), View::default());
-        Self { scale, config, measure, book, marks, load: None, watch, view }
+        Self {
+            burning: false,
+            scale,
+            config,
+            measure,
+            book,
+            marks,
+            load: None,
+            loaded: Loaded::default(),
+            watch,
+            view,
+        }
     }
 
     /// Goes on to the end: a signal, if that was it.
@@ -207,9 +246,12 @@ impl<'a> Session<'a> {
             }
             return Ok(false);
         }
+        self.hear(out);
         let ended = self.load.as_mut().map(Load::ended).transpose().context("agent stress")?;
         if let Some(status) = ended.flatten() {
-            has_run(status)?;
+            if !self.burning {
+                has_run(status)?;
+            }
             (self.load, self.watch.until) = (None, now);
             self.begin(Phase::Watch, "watching   until those that came have gone", out);
         }
@@ -227,9 +269,38 @@ impl<'a> Session<'a> {
         let every = Duration::from_secs(1) * u32::try_from(before + 1).unwrap_or(2) / self.scale.rps;
         (self.watch.from, self.watch.silence) = (now, silence(every));
         let Scale { target, secs, .. } = *self.scale;
-        self.load = Some(Load::start(target, secs, self.config).context("cannot start agent stress")?);
+        let others = u32::try_from(before.saturating_sub(1)).unwrap_or(u32::MAX);
+        let alarm = self.scale.alarm.map(|alarm| (alarm, others));
+        self.loaded.started = Some(Timestamp::now());
+        self.load = Some(Load::start(target, secs, alarm, self.config).context("cannot start agent stress")?);
         self.begin(Phase::Load, &format!("load       {target} % of this host for {secs}"), out);
         Ok(())
+    }
+
+    /// Takes in what the load tells of the CPU, the minutes and the alarm.
+    fn hear(&mut self, out: &mut Output) {
+        let began = self.watch.from;
+        while let Some(event) = self.load.as_mut().and_then(Load::told) {
+            match event {
+                StressEvent::Started(opening) => {
+                    self.burning = true;
+                    let Some(forecast) = opening.forecast else { continue };
+                    out.text(&format!("predicted  {}", sentence(&forecast)));
+                    out.event(&json!({"event": "forecast", "forecast": forecast}));
+                    self.loaded.forecast.get_or_insert(forecast);
+                }
+                StressEvent::Progress(look) => {
+                    let to_ms = ms(began) + look.elapsed_ms as f64;
+                    let from_ms = self.loaded.curve.last().map_or(ms(began), |point| point.to_ms);
+                    self.loaded.curve.push(Point { from_ms, to_ms, busy_pct: look.host_busy_pct });
+                }
+                StressEvent::Minute(minute) => {
+                    out.event(&json!({"event": "minute", "minute": minute}));
+                    self.loaded.minutes.push(minute);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn nameless(&self) -> String {

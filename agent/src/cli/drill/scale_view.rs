@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::ends::last_line;
+use super::view::answer;
 use crate::cli::output::Output;
 use crate::drill::analysis::scale::{Report, Scaled};
 use crate::drill::analysis::window::ms;
@@ -61,17 +62,17 @@ impl View {
             out.text(&format!("{:<22} {:>8} {came:>10} {gone:>10}", stay.instance, stay.answers));
         }
         out.text(&format!("{} requests, {} failed", scaled.requests, scaled.errors));
-        let after = secs(scaled.out_after_ms);
-        out.text(&match (scaled.out, scaled.back) {
-            (false, _) => "scaled out  no: no new instance came to answer".to_owned(),
-            (true, Some(true)) => {
-                format!(
-                    "scaled out  yes, after {after}; and in again, {} after the load",
-                    secs(scaled.in_after_ms)
-                )
-            }
-            (true, _) => format!("scaled out  yes, after {after}; not in again yet"),
-        });
+        out.text("");
+        out.text(&format!("{:<44} {:>20} {:>12}", "step, since the load began", "predicted", "measured"));
+        for step in &result.steps {
+            let mark = step.answer.map_or("", |answer| answer.word());
+            let (predicted, measured) = (step.predicted_text(), secs(step.measured_ms));
+            out.text(&format!("{:<44} {predicted:>20} {measured:>12}   {mark}", step.what));
+        }
+        out.text("");
+        answer(out, "scaled out", Some(&result.verdicts.out));
+        answer(out, "scaled in", Some(&result.verdicts.back));
+        answer(out, "hypothesis", result.verdicts.hypothesis.as_ref());
         if let Some(path) = page {
             out.text(&format!("report      {}", path.display()));
         }

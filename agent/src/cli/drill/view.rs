@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::ends::last_line;
-use super::live::{Live, NAME, paint};
+use super::live::{Live, NAME, columns, paint};
 use crate::cli::fail::sentence;
 use crate::cli::output::Output;
+use crate::drill::analysis::compare::shown;
 use crate::drill::analysis::evidence::bounds as range;
 use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::{Facts, Report, Run, Source};
@@ -125,6 +126,7 @@ impl View {
                 }
             }
             Event::Request(book, sample) => {
+                self.live.take(sample);
                 if out.is_json() {
                     out.event(&self.request(book, sample));
                 }
@@ -233,6 +235,8 @@ impl View {
         answer(out, "hypothesis", Some(&result.hypothesis));
         answer(out, "clean-up", result.cleanup.as_ref());
         answer(out, "safety", Some(&result.safety));
+        compared(out, result);
+        answer(out, "regression", result.regression.as_ref());
         if let Some(path) = page {
             out.text(&format!("report      {}", path.display()));
         }
@@ -273,7 +277,9 @@ impl View {
     }
 
     fn timeline(&self, out: &mut Output, result: &Report, run: &Run) {
-        let slice = slice(run.marks.end, WIDTH);
+        // No wider than the terminal, where it is one.
+        let room = columns().map_or(WIDTH, |columns| columns.saturating_sub(NAME + 2).clamp(10, WIDTH));
+        let slice = slice(run.marks.end, room);
         let count = usize::try_from(run.marks.end.as_millis() / slice.as_millis().max(1)).unwrap_or(0) + 1;
         out.text("");
         out.text(&format!(
@@ -292,6 +298,18 @@ impl View {
             let name = format!("{}{us}", instance.instance);
             out.text(&format!("{name:<NAME$} {}", paint(&cells(mine, slice, count), colours)));
         }
+    }
+}
+
+/// The earlier drill beside this one.
+fn compared(out: &mut Output, result: &Report) {
+    let Some(comparison) = &result.comparison else { return };
+    let when = comparison.started.as_deref().unwrap_or("earlier");
+    out.text("");
+    out.text(&format!("{:<26} {:>24} {:>14}", "beside an earlier drill", when, "now"));
+    for item in &comparison.items {
+        let worse = if item.regressed { "   worse" } else { "" };
+        out.text(&format!("{:<26} {:>24} {:>14}{worse}", item.what, shown(&item.before), shown(&item.now)));
     }
 }
 

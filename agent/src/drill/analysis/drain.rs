@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::about::About;
+use super::compare::Comparison;
 use super::evidence::bounds;
 use super::latency::{self, PhaseReport};
 use super::predict::Range;
@@ -87,6 +88,14 @@ pub struct DrainReport {
     pub instance: Option<String>,
     /// Whether somebody else drained it.
     pub observed: bool,
+    /// An earlier drill beside this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// Whether this one is no worse, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regression: Option<Verdict>,
+    /// By which it is found again.
+    pub id: String,
     /// As every drill tells of itself.
     pub facts: About,
 }
@@ -143,6 +152,9 @@ pub fn build(run: &Run, whole: &Report) -> DrainReport {
         schedule: whole.schedule,
         instance: run.us.clone(),
         observed,
+        comparison: None,
+        regression: None,
+        id: whole.id.clone(),
         facts: whole.facts.about.clone(),
     }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::about::About;
+use super::compare::Comparison;
+use super::control::{self, Group};
 use super::evidence::Evidence;
 use super::fits::{Measured, fits};
+use super::history;
 use super::latency::{self, PhaseReport};
 use super::predict::{Check, Failure, Prediction, Range, is_silent, predict};
 use super::verdict::{Answer, Verdict};
@@ -175,6 +178,16 @@ pub struct Report {
     pub phases: Vec<PhaseReport>,
     /// How well the schedule was kept.
     pub schedule: Lateness,
+    /// What the other instances did beside it.
+    pub control: Vec<Group>,
+    /// An earlier drill beside this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// Whether this one is no worse, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regression: Option<Verdict>,
+    /// By which it is found again.
+    pub id: String,
     /// The probes that this target saw.
     pub probes: Vec<cadence::NodeReport>,
     /// What it was told and what it ran on.
@@ -273,6 +286,10 @@ pub fn build(
         schedule: Lateness::of(&book.samples),
         nodes,
         instances,
+        control: control::groups(book, marks, run.us.as_deref()),
+        comparison: None,
+        regression: None,
+        id: history::id(&facts.about.started),
         probes,
         facts,
     }
@@ -318,7 +335,13 @@ fn silence(gap: Duration) -> Duration {
 /// it is observed isn't a question of safety.
 fn missing(run: &Run, observed: bool, gap: Duration, instances: &[InstanceReport]) -> Vec<String> {
     let quiet = run.marks.end.saturating_sub(silence(gap));
-    let since = if observed { quiet } else { run.marks.recovered.unwrap_or(Duration::ZERO) };
+    let recovered = run.marks.recovered.unwrap_or(Duration::ZERO);
+    let since = match (observed, run.signal) {
+        (true, _) => quiet,
+        // Interrupted right after the recovery nobody has had the time to answer.
+        (false, Some(_)) => recovered.min(quiet),
+        (false, None) => recovered,
+    };
     let gone = |one: &&InstanceReport| one.before && one.last_ms < ms(since);
     let ours = |one: &&InstanceReport| observed && Some(&one.instance) == run.us.as_ref();
     instances.iter().filter(gone).filter(|one| !ours(one)).map(|one| one.instance.clone()).collect()

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::about::About;
 use super::latency::{self, PhaseReport};
+use super::steps::{self, Causes, Point, Step};
+use super::verdict::{Answer, Verdict, secs};
 use super::window::{self, ms};
 use crate::drill::client::sample::Book;
 use crate::drill::schedule::pace::Lateness;
 use crate::drill::schedule::phase::{Marks, Phase};
+use crate::stress::forecast::Forecast;
+use crate::stress::minutes::Datapoint;
 
 /// An instance that hasn't answered for so long, with `usual` between its answers, is gone.
 pub fn silence(usual: Duration) -> Duration {
@@ -32,6 +37,8 @@ pub struct Stay {
     pub gone_after_ms: Option<f64>,
     /// Its answers.
     pub answers: u64,
+    /// Its share of all answers that named somebody, from its first to its last, in percent.
+    pub share_pct: f64,
 }
 
 /// What a drill of scaling came to.
@@ -64,6 +71,10 @@ pub struct Facts {
     pub target_pct: f64,
     /// How long it was to last.
     pub secs: f64,
+    /// The alarm's target, in percent, where one is named.
+    pub alarm_pct: Option<f64>,
+    /// From the alarm to the first answer of a new instance, at most.
+    pub launch_secs: f64,
     /// How long the group was to be watched after it.
     pub watch_secs: f64,
     /// The header in which an answer names its instance.
@@ -83,6 +94,68 @@ pub struct NodeReport {
     pub failures: BTreeMap<String, u64>,
 }
 
+/// The answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdicts {
+    /// Whether new instances came.
+    #[serde(rename = "scaled_out")]
+    pub out: Verdict,
+    /// Whether they went again.
+    #[serde(rename = "scaled_in")]
+    pub back: Verdict,
+    /// Whether it took as long as predicted; `None` where nothing was.
+    pub hypothesis: Option<Verdict>,
+}
+
+impl Verdicts {
+    /// All in one: no wins over unknown, that over yes.
+    pub fn answer(&self) -> Answer {
+        let hypothesis = self.hypothesis.as_ref().map_or(Answer::Yes, |verdict| verdict.answer);
+        let all = [self.out.answer, self.back.answer, hypothesis];
+        [Answer::No, Answer::Unknown].into_iter().find(|one| all.contains(one)).unwrap_or(Answer::Yes)
+    }
+
+    fn of(scaled: &Scaled, loaded: bool, hypothesis: Option<Verdict>) -> Self {
+        let (mut out, mut back) = (Verdict::default(), Verdict::default());
+        let time = |ms: Option<f64>| secs(Duration::from_secs_f64(ms.unwrap_or_default() / 1e3));
+        match scaled.out {
+            true => out.say(
+                "out",
+                Answer::Yes,
+                format!("the first new instance answered {} after the load began", time(scaled.out_after_ms)),
+            ),
+            false if !loaded => out.say("out", Answer::No, "it ended before there was any load"),
+            false => out.say("out", Answer::No, "no new instance came to answer"),
+        }
+        match scaled.back {
+            Some(true) => back.say(
+                "in",
+                Answer::Yes,
+                format!(
+                    "the last answer of a new one came {} after the load ended",
+                    time(scaled.in_after_ms)
+                ),
+            ),
+            Some(false) => back.say("in", Answer::No, "not all that came have gone"),
+            None => back.say("in", Answer::Unknown, "none had come"),
+        }
+        Self { out, back, hypothesis }
+    }
+}
+
+/// What the load told.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// When it began, by the clock on the wall.
+    pub started: Option<Timestamp>,
+    /// What the alarm was said to do then.
+    pub forecast: Option<Forecast>,
+    /// The minutes that were full.
+    pub minutes: Vec<Datapoint>,
+    /// The CPU over time.
+    pub curve: Vec<Point>,
+}
+
 /// The result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -91,6 +164,15 @@ pub struct Report {
     /// Who came and who went.
     #[serde(flatten)]
     pub scaled: Scaled,
+    /// What each of it comes to.
+    #[serde(flatten)]
+    pub verdicts: Verdicts,
+    /// The chain of causes.
+    pub steps: Vec<Step>,
+    /// The minutes as CloudWatch has them.
+    pub minutes: Vec<Datapoint>,
+    /// The CPU of this host over time.
+    pub curve: Vec<Point>,
     /// When the load began, since the start.
     pub load_ms: Option<f64>,
     /// When it ended.
@@ -108,12 +190,39 @@ pub struct Report {
 }
 
 /// Adds everything up.
-pub fn build(book: &Book, watch: &Watch, marks: &Marks, signal: Option<i32>, facts: Facts) -> Report {
+pub fn build(
+    book: &Book,
+    watch: &Watch,
+    marks: &Marks,
+    signal: Option<i32>,
+    facts: Facts,
+    loaded: Loaded,
+) -> Report {
     let at = |phase| marks.phases().find(|(one, ..)| *one == phase);
     let load = at(Phase::Load);
+    let scaled = watch.at(book, marks.end);
+    let gone = scaled.instances.iter().filter(|stay| !stay.before).map(|stay| stay.gone_after_ms);
+    let gone = gone.collect::<Option<Vec<f64>>>().and_then(|all| all.into_iter().reduce(f64::max));
+    let causes = Causes {
+        started: loaded.started.unwrap_or_default(),
+        target_pct: facts.target_pct,
+        lasted: load.map_or(Duration::ZERO, |(_, start, end)| end - start),
+        forecast: loaded.forecast.as_ref().filter(|_| load.is_some()),
+        launch: Duration::from_secs_f64(facts.launch_secs),
+        curve: &loaded.curve,
+        load_ms: load.map_or(0.0, |(_, start, _)| ms(start)),
+        minutes: &loaded.minutes,
+        out_after_ms: scaled.out_after_ms,
+        gone_after_ms: gone,
+    };
+    let (steps, hypothesis) = steps::steps(&causes);
     Report {
         drill: "scale",
-        scaled: watch.at(book, marks.end),
+        verdicts: Verdicts::of(&scaled, load.is_some(), hypothesis),
+        steps,
+        scaled,
+        minutes: loaded.minutes,
+        curve: loaded.curve,
         load_ms: load.map(|(_, start, _)| ms(start)),
         unloaded_ms: load.map(|(_, _, end)| ms(end)),
         signal,
@@ -165,6 +274,7 @@ impl Watch {
             came_after_ms: since(one.first, self.from),
             gone_after_ms: (one.last + self.silence < now).then(|| since(one.last, self.from)),
             answers: one.answers,
+            share_pct: share(book, one),
         });
         let stays: Vec<Stay> = stays.collect();
         let newcomers = || stays.iter().zip(&seen).filter(|(stay, _)| !stay.before);
@@ -181,6 +291,15 @@ impl Watch {
             instances: stays,
         }
     }
+}
+
+/// The part that one had of all named answers while it was there, in percent.
+fn share(book: &Book, one: &Answers) -> f64 {
+    let there = |sample: &&crate::drill::client::sample::Sample| {
+        sample.instance.is_some() && sample.start() >= one.first && sample.start() <= one.last
+    };
+    let all = book.samples.iter().filter(there).count();
+    (1000.0 * one.answers as f64 / all.max(1) as f64).round() / 10.0
 }
 
 /// The answers of one instance.
@@ -246,12 +365,14 @@ mod tests {
         let facts = Facts {
             about: About::default(),
             target_pct: 90.0,
+            alarm_pct: None,
+            launch_secs: 300.0,
             secs: 1.0,
             watch_secs: 1.0,
             instance_header: String::new(),
         };
         let watch = Watch { from: secs(1), until: secs(2), silence: secs(20) };
-        let found = build(&book, &watch, &marks, None, facts);
+        let found = build(&book, &watch, &marks, None, facts, Loaded::default());
         assert_eq!((found.load_ms, found.unloaded_ms), (Some(1000.0), Some(2000.0)));
         assert_eq!((found.nodes[0].requests, found.nodes[0].errors), (3, 1));
         assert_eq!(found.nodes[0].failures["502"], 1);

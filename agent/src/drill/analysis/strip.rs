@@ -29,12 +29,75 @@ impl Cell {
         }
     }
 
+    /// Both slices in one.
+    fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (one, Self::Empty) | (Self::Empty, one) => one,
+            (Self::Good, Self::Good) => Self::Good,
+            (Self::Bad, Self::Bad) => Self::Bad,
+            _ => Self::Mixed,
+        }
+    }
+
     fn and(self, ok: bool) -> Self {
         match (self, ok) {
             (Self::Empty | Self::Good, true) => Self::Good,
             (Self::Empty | Self::Bad, false) => Self::Bad,
             _ => Self::Mixed,
         }
+    }
+}
+
+/// Marks of one row that grows for as long as a drill lasts, in a memory that doesn't: when it is full, two slices become one.
+#[derive(Debug)]
+pub struct Strip {
+    slice: Duration,
+    cells: Vec<Cell>,
+}
+
+/// As many slices of a row are kept.
+const MOST: usize = 2048;
+
+impl Default for Strip {
+    fn default() -> Self {
+        Self { slice: Duration::from_millis(100), cells: Vec::new() }
+    }
+}
+
+impl Strip {
+    /// Takes a request in.
+    pub fn take(&mut self, sample: &Sample) {
+        let mut place = self.place(sample.start());
+        while place >= MOST {
+            let halves = self.cells.chunks(2);
+            self.cells =
+                halves.map(|pair| pair.iter().fold(Cell::Empty, |sum, one| sum.with(*one))).collect();
+            self.slice *= 2;
+            place = self.place(sample.start());
+        }
+        if self.cells.len() <= place {
+            self.cells.resize(place + 1, Cell::Empty);
+        }
+        if let Some(cell) = self.cells.get_mut(place) {
+            *cell = cell.and(sample.is_ok());
+        }
+    }
+
+    fn place(&self, at: Duration) -> usize {
+        usize::try_from(at.as_nanos() / self.slice.as_nanos().max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// The row in slices of this length.
+    pub fn cells(&self, slice: Duration, count: usize) -> Vec<Cell> {
+        let mut row = vec![Cell::Empty; count];
+        for (place, cell) in self.cells.iter().enumerate() {
+            let at = self.slice.as_nanos() * place as u128;
+            let to = usize::try_from(at / slice.as_nanos().max(1)).unwrap_or(usize::MAX);
+            if let Some(sum) = row.get_mut(to) {
+                *sum = sum.with(*cell);
+            }
+        }
+        row
     }
 }
 
@@ -70,6 +133,22 @@ mod tests {
         let text: String =
             cells(all.iter(), Duration::from_secs(1), 4).iter().map(|cell| cell.mark()).collect();
         assert_eq!(text, ".Xx ");
+    }
+
+    #[test]
+    fn a_row_of_a_day_stays_small_and_tells_the_same() {
+        let mut strip = Strip::default();
+        let hour = 3_600_000;
+        for n in 0..100_000_u64 {
+            let at = n * 864;
+            let status = if (10 * hour..11 * hour).contains(&at) { 502 } else { 200 };
+            strip.take(&sample(at, Outcome::Status(status), None));
+        }
+        assert!(strip.cells.len() <= MOST);
+        let row = strip.cells(Duration::from_secs(3600), 24);
+        let text: String = row.iter().map(|cell| cell.mark()).collect();
+        assert!(text.starts_with(".........") && text.ends_with("............"), "{text}");
+        assert!(text.chars().nth(10).is_some_and(|mark| mark != '.'), "{text}");
     }
 
     #[test]

@@ -281,6 +281,11 @@ pub(crate) mod tests {
         let node = &nodes(&book, &marks, us, book.nodes())[0];
         assert_eq!((node.requests, node.errors, node.outage), (7, 2, at(800)));
         assert_eq!((node.drained_after, node.readmitted_after), (at(200), at(1900)));
+        // Sent while it hung, and answered when that was over: no proof that it was still used.
+        let late = Sample { end_us: 3_200_000, ..sample(2800, OK, us) };
+        book.samples.push(late);
+        assert_eq!(nodes(&book, &marks, us, book.nodes())[0].drained_after, at(200));
+        book.samples.pop();
         marks.injected = at(900);
         let node = &nodes(&book, &marks, us, book.nodes())[0];
         assert_eq!(node.drained_after, at(400), "since it began, not since it was seen");
