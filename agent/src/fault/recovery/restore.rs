@@ -51,6 +51,7 @@ pub(in crate::fault) fn restore(
     }
     end_orphans(target).map_err(told)?;
     remove_stale_pid_file(target);
+    remove_stale_sockets(target);
     let started = match &target.unit {
         Some(unit) => unit::restart(unit).map(|()| Vec::new()).map_err(|e| e.to_string()),
         None => start(target, state),
@@ -75,6 +76,19 @@ pub(in crate::fault) fn restore(
         let unit = target.unit.as_deref().map_or(String::new(), |unit| format!("; {}", unit::state(unit)));
         format!("{}{unit}", started.err().unwrap_or(silent))
     })
+}
+
+/// Removes the files of Unix sockets that a killed nginx left behind and nobody listens on: a new one can't bind to them.
+fn remove_stale_sockets(target: &Target) {
+    use std::os::unix::fs::FileTypeExt;
+    for path in &target.listening.unix {
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+        let refused = std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+        if is_socket && refused {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Removes a pid file that names another process than this nginx, be it another nginx: an init script's `stop`, which
