@@ -155,7 +155,15 @@ fn table(out: &mut Output, verdict: &Verdict) {
 
 /// The verdict in a line.
 fn conclusion(out: &mut Output, verdict: &Verdict, explanation: &str) {
-    let expected = verdict.expected.map_or_else(|| "an interval".to_owned(), |e| seconds(e.interval_ms));
+    // With `auto`, each path has its own.
+    let several: std::collections::BTreeSet<i64> =
+        verdict.nodes.iter().map(|node| node.expected_ms).collect();
+    let several = several.into_iter().map(seconds).collect::<Vec<_>>().join(" and ");
+    let expected = match verdict.expected {
+        Some(expected) => seconds(expected.interval_ms),
+        None if several.is_empty() => "interval".to_owned(),
+        None => several,
+    };
     let within =
         verdict.expected.map_or_else(String::new, |e| format!(" within {}", seconds(e.tolerance_ms)));
     let (colour, word) = match verdict.answer {
