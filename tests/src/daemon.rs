@@ -59,7 +59,8 @@ impl Daemon {
     pub fn wait_for(&self, status: u16, limit: Duration) -> anyhow::Result<Duration> {
         let start = std::time::Instant::now();
         let there = wait_until(limit, || self.health().is_ok_and(|answer| answer.status == status));
-        ensure!(there, "no {status} within {limit:?}; {}", self.process.stderr());
+        let last = self.health().map(|answer| answer.status);
+        ensure!(there, "no {status} within {limit:?} but {last:?}; {}", self.process.stderr());
         Ok(start.elapsed())
     }
 

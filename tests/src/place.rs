@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// How the folder's name begins.
+const PREFIX: &str = "asg-agent-";
+
 static NEXT: AtomicU8 = AtomicU8::new(1);
 
 /// A scratch folder with a loopback address of its own. Dropped, it kills what still holds a file open in it.
@@ -24,7 +27,7 @@ impl Place {
     /// # Errors
     /// When no temporary folder can be made.
     pub fn new() -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("asg-agent-").tempdir()?;
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
         // nginx's workers may run as another user.
         fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(Self { dir, ip: address() })
@@ -53,6 +56,12 @@ impl Place {
         let under =
             |link: PathBuf| fs::read_link(link).is_ok_and(|target| target.starts_with(self.dir.path()));
         let proc = PathBuf::from(format!("/proc/{pid}"));
+        // An agent of another test may follow the log of our nginx, as it finds nginx by its processes.
+        let cwd = fs::read_link(proc.join("cwd")).unwrap_or_default();
+        let place = cwd.components().any(|part| part.as_os_str().to_string_lossy().starts_with(PREFIX));
+        if place && !cwd.starts_with(self.dir.path()) {
+            return false;
+        }
         under(proc.join("cwd"))
             || fs::read_dir(proc.join("fd")).is_ok_and(|fds| fds.flatten().any(|fd| under(fd.path())))
     }
