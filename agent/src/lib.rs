@@ -4,6 +4,7 @@
 //!
 //! - `main.rs`: parse, log, dispatch, turn the result into an exit code.
 //! - [`cli`]: one file a verb; flags, people's text, JSON Lines, exit codes.
+//! - [`watch`]: everything at a glance, on a terminal; it reads what `serve` says.
 //! - [`serve`]: the listeners, the serving thread, the daemon's life.
 //! - [`health`]: the verdict, sampled in the background.
 //! - [`drill`]: a fault measured through the load balancer.
