@@ -224,7 +224,8 @@ impl Sources {
         let report = self.report.borrow();
         let probes = self.probes.borrow();
         let count = |node: &crate::cadence::NodeReport| NodeCount {
-            node: node.node.to_string(),
+            // Of a node that probes several paths each is a rhythm of its own.
+            node: node.path.as_ref().map_or(node.node.to_string(), |path| format!("{} {path}", node.node)),
             probes: node.probes,
             not_ok: node.not_ok,
             missed: node.missed_total,

@@ -117,7 +117,11 @@ fn node(node: &status::Node) -> Node {
     Node {
         // The picture marks what has come since the look before: what counts from the start, not a window.
         count: NodeCount {
-            node: node.node.to_string(),
+            // Of a node that probes several paths each is a rhythm of its own.
+            node: match node.more.get("path").and_then(Value::as_str) {
+                Some(path) => format!("{} {}", node.node, clean(path)),
+                None => node.node.to_string(),
+            },
             probes: count("probes_total").unwrap_or(node.probes),
             not_ok: count("not_ok").unwrap_or(0),
             missed: count("missed_total").unwrap_or(node.missed),

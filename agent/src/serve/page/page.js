@@ -9,6 +9,9 @@
   const clock = (secs) => `${Math.floor(secs / 60)}:${pad(Math.floor(secs % 60))}`;
   const text = (id, value) => { const e = $(id); if (e.textContent !== value) e.textContent = value; };
 
+  // Of a node that probes several paths each is a rhythm of its own.
+  const named = (node) => (node.path ? `${node.node} ${node.path}` : String(node.node));
+
   const happen = (what, words) => {
     state.happened.unshift({ at: state.at, what, words });
     state.happened.length = Math.min(state.happened.length, 50);
@@ -36,7 +39,7 @@
     if (fault) now.fault = fault;
     if ((status.stress || []).length) now.stress = true;
     for (const node of (status.probes && status.probes.nodes) || []) {
-      const name = String(node.node);
+      const name = named(node);
       let place = state.nodes.indexOf(name);
       if (place < 0 && state.nodes.length < 32) { state.nodes.push(name); place = state.nodes.length - 1; }
       const old = state.counts.get(name);
@@ -117,13 +120,13 @@
     const left = stress && stress.remaining_ms != null ? `, ${clock(stress.remaining_ms / 1000)} left` : '';
     all.push(row('stress', (c) => c.stress && 'warn', stress ? `${stress.target_pct ?? stress.load_pct ?? ''} %${left}, by ${stress.who}` : 'none'));
     for (const node of (status.probes && status.probes.nodes) || []) {
-      const place = state.nodes.indexOf(String(node.node));
+      const place = state.nodes.indexOf(named(node));
       const worst = (c) => {
         const of = (c.probes || []).filter(([n]) => n === place).map(([, m]) => m);
         return of.includes('missing') ? 'missing' : of.includes('not_ok') ? 'bad' : of.includes('came') ? 'good' : null;
       };
       const words = node.missed ? `${node.missed} missing` : node.interval_p50_ms ? `every ${(node.interval_p50_ms / 1000).toFixed(2)} s` : `${node.probes} probes`;
-      all.push(row(String(node.node), worst, words, node.on_time === false ? 'bad' : ''));
+      all.push(row(named(node), worst, words, node.on_time === false ? 'bad' : ''));
     }
     if (!((status.probes && status.probes.nodes) || []).length) all.push(row('probes', () => null, (status.probes && status.probes.explanation) || 'none'));
     const up = status.nginx && status.nginx.up;
