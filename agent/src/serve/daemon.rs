@@ -174,7 +174,7 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
     let _ = report.wait_for(|report| sampled(report) && board.is_fresh(Instant::now())).await;
     tracing::info!("/health on http://{listen}, /status and /metrics on http://{admin_addr}");
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let history = tokio::task::spawn_local(events::keep_history(kept, report.clone(), keep));
+    let history = tokio::task::spawn_local(events::keep_history(kept, keep));
     let settled = tokio::task::spawn_local(async {
         tokio::time::sleep(SETTLED).await;
         memory::release_heap();

@@ -19,7 +19,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::history::{CELL_SECS, History, Observation};
 use super::status::Sources;
-use crate::health::Report;
 use crate::sys::cpu::{CpuShare, CpuTimes};
 
 /// How often something is told.
@@ -97,30 +96,15 @@ impl Meter {
     }
 }
 
-/// Keeps the last hour: looks every cell, and whenever the verdict is a new one. Ends with the daemon.
-pub(super) async fn keep_history(
-    sources: Arc<Sources>,
-    mut report: watch::Receiver<Report>,
-    history: watch::Sender<History>,
-) {
+/// Keeps the last hour: looks every cell. Ends with the daemon.
+pub(super) async fn keep_history(sources: Arc<Sources>, history: watch::Sender<History>) {
     let mut tick = interval(Duration::from_secs(CELL_SECS.unsigned_abs()));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut meter = Meter::default();
-    let mut verdict = None;
     loop {
-        let due = tokio::select! {
-            _ = tick.tick() => true,
-            changed = report.changed() => match changed {
-                Ok(()) => false,
-                Err(_) => return,
-            },
-        };
-        // A report comes with each check; only another verdict is worth a look of its own.
-        let now = (report.borrow_and_update().pass, sources.is_healthy());
-        if due || verdict.replace(now) != Some(now) {
-            let seen = Observation { cpu: if due { meter.read() } else { None }, ..sources.observation() };
-            history.send_modify(|history| history.observe(&seen));
-        }
+        tick.tick().await;
+        let seen = Observation { cpu: meter.read(), ..sources.observation() };
+        history.send_modify(|history| history.observe(&seen));
     }
 }
 

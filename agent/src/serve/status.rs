@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::counters::Counters;
-use super::history::{History, NodeCount, Observation};
+use super::history::{CELL_SECS, History, NodeCount, Observation};
 use super::wrong::WrongClient;
 use crate::health::{self, Board, Change, Report, Verdict};
 use crate::identity::Identity;
@@ -230,10 +230,11 @@ impl Sources {
             not_ok: node.not_ok,
             missed: node.missed_total,
         };
+        let now = jiff::Timestamp::now().as_second();
         Observation {
-            at: jiff::Timestamp::now().as_second(),
+            at: now,
             cpu: None,
-            health: Some(self.is_healthy()),
+            health: Some(self.is_healthy() && !failed_since(&report.history, now - CELL_SECS)),
             nginx: report.nginx_up,
             fault: report.fault.as_ref().filter(|fault| !fault.overdue).map(|f| f.mode.name().to_owned()),
             stress: !record::read(&self.run).is_empty(),
@@ -299,6 +300,13 @@ impl Sources {
             log_lines_dropped: log::dropped(),
         }
     }
+}
+
+/// Whether `/health` said 503 at any moment after `since`, in seconds since the epoch.
+fn failed_since(changes: &[Change], since: i64) -> bool {
+    let at = |change: &Change| change.at.parse::<jiff::Timestamp>().map_or(0, |at| at.as_second());
+    let recent = changes.iter().rev().take_while(|change| at(change) > since);
+    recent.clone().any(|change| change.to == Verdict::Fail || change.from == Some(Verdict::Fail))
 }
 
 /// The stresses that run now, each with the time that it still has.
