@@ -56,7 +56,11 @@ pub(super) fn ask(admin: SocketAddr) -> anyhow::Result<Status> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let text = runtime
         .block_on(fetch)
-        .map_err(|e| anyhow!(e.without_url()))
+        .map_err(|e| match () {
+            () if e.is_connect() => anyhow!("nothing listens there"),
+            () if e.is_timeout() => anyhow!("it is silent for {} s", LIMIT.as_secs()),
+            () => anyhow!(e.without_url()),
+        })
         .with_context(|| format!("no daemon answers at {url} (is `agent serve` running?)"))?;
     serde_json::from_str(&text).with_context(|| format!("{url} is not an agent of this version"))
 }

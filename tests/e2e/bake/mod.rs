@@ -63,6 +63,9 @@ impl World {
         };
         command.args(self.bash.iter().map(|_| FRONT));
         command.env_clear().env("PATH", path).env("TMPDIR", self.place.path());
+        for (name, folder) in [("STATE", "state"), ("RUN", "run"), ("LOG", "log")] {
+            command.env(format!("AGENT_PATHS_{name}"), self.place.join(folder));
+        }
         command.env("STAND_IN_FOLDER", self.place.path()).env("AMI_BAKE_POLL", "0.001");
         command.env("AMI_BAKE_PATIENCE", "50").args(args.split_ascii_whitespace());
         // Ctrl-C reaches a whole process group: one of its own.
