@@ -146,12 +146,11 @@ fn a_signal_while_the_lock_is_waited_for_means_that_nothing_is_injected() {
     let file = std::fs::File::create(world.place.join("run/fault.lock")).unwrap();
     file.lock().unwrap();
     let mut running = Running::spawn(&world.place, world.fail("--mode stop --secs 250")).unwrap();
-    // It blocks the signal first and asks for the lock then: seen by the lock's file being open.
+    // It blocks the signal first and asks for the lock then (`SigBlk`, proc_pid_status(5)).
     let waits = || {
-        let fds = std::fs::read_dir(format!("/proc/{}/fd", running.pid()));
-        fds.is_ok_and(|fds| {
-            fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|l| l.ends_with("fault.lock")))
-        })
+        let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
+        u64::from_str_radix(blocked.trim(), 16).is_ok_and(|mask| mask >> (Signal::SIGTERM as i32 - 1) & 1 == 1)
     };
     assert!(wait_until(LONG, waits));
     running.signal(Signal::SIGTERM).unwrap();

@@ -27,6 +27,8 @@ use crate::sys::wait;
 const COURTESY: Duration = Duration::from_millis(300);
 /// How often the effect and the record are looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a keeper is waited for that may have been killed.
+const LAST_BREATH: Duration = Duration::from_millis(50);
 /// How often the time that is left is told.
 const TICK: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
@@ -106,7 +108,11 @@ impl Actor<'_, '_> {
                     return Ok(Woken::KeeperGone);
                 }
                 match self.still_effective(record) {
-                    Err(what) => return Ok(self.lost(what)),
+                    Err(what) => {
+                        // What a keeper holds is free a moment before the keeper is seen to have ended.
+                        let woken = self.sleep_until_or_keeper(since_boot() + LAST_BREATH)?;
+                        return Ok(woken.unwrap_or_else(|| self.lost(what)));
+                    }
                     Ok(observed) if now >= self.next_tick => {
                         self.next_tick = now + TICK;
                         let left = end.saturating_sub(now).as_secs_f64().ceil() as u64;
@@ -116,22 +122,32 @@ impl Actor<'_, '_> {
                 }
                 inject::insist(record, self.injected);
             }
-            let Some(waiter) = &self.waiter else { return Ok(Woken::Deadline) };
-            let keeper = self.keeper.as_ref().map(|keeper| keeper.ended().as_fd());
-            match waiter.until(self.next_look.min(end), keeper)? {
-                wait::Woken::Time => {}
-                wait::Woken::Signal(signal) => {
-                    self.signal = Some(signal);
-                    return Ok(Woken::Signal);
-                }
-                wait::Woken::Ready => {
-                    if self.keeper.as_mut().is_some_and(arm::Keeper::is_gone) {
-                        self.keeper = None;
-                    }
-                    return Ok(Woken::KeeperGone);
-                }
+            if self.waiter.is_none() {
+                return Ok(Woken::Deadline);
+            }
+            if let Some(woken) = self.sleep_until_or_keeper(self.next_look.min(end))? {
+                return Ok(woken);
             }
         }
+    }
+
+    /// Sleeps; what ends the sleep before its time: a signal, or the end of the keeper.
+    fn sleep_until_or_keeper(&mut self, until: Duration) -> io::Result<Option<Woken>> {
+        let Some(waiter) = &self.waiter else { return Ok(None) };
+        let keeper = self.keeper.as_ref().map(|keeper| keeper.ended().as_fd());
+        Ok(match waiter.until(until, keeper)? {
+            wait::Woken::Time => None,
+            wait::Woken::Signal(signal) => {
+                self.signal = Some(signal);
+                Some(Woken::Signal)
+            }
+            wait::Woken::Ready => {
+                if self.keeper.as_mut().is_some_and(arm::Keeper::is_gone) {
+                    self.keeper = None;
+                }
+                Some(Woken::KeeperGone)
+            }
+        })
     }
 
     /// The keeper watches the effect where no command does.

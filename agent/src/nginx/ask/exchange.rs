@@ -169,9 +169,9 @@ impl Exchange {
 
     /// Goes on as far as possible without waiting.
     pub(crate) fn step(&mut self) -> Step {
-        let closes = self.resets && self.phase == Phase::Talking && !self.kept;
         let advanced = match self.advance() {
-            Err(e) if closes && self.answer.is_empty() && Reply::of(&e) == Reply::Cut => self.confirm(),
+            // Asked and closed within one step, where nginx is quick: what counts is how far we had come by then.
+            Err(e) if self.is_closed_so() && Reply::of(&e) == Reply::Cut => self.confirm(),
             advanced => advanced,
         };
         let reply = match advanced {
@@ -277,6 +277,11 @@ impl Exchange {
             }
         }
         if n == 0 { self.at_end().map(Some) } else { Ok(None) }
+    }
+
+    /// Whether a reset now is the way in which this listener closes without an answer.
+    fn is_closed_so(&self) -> bool {
+        self.resets && self.phase == Phase::Talking && !self.kept && self.answer.is_empty()
     }
 
     /// What the end of the connection means.
