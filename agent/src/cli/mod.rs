@@ -74,6 +74,10 @@ enum Verb {
 
 /// Reads the command line of this process, and runs it to its end.
 pub fn main() -> ExitCode {
+    // One that was started through /proc/self/exe would be called "exe" by ps, top and pkill.
+    if std::fs::read_to_string("/proc/self/comm").is_ok_and(|name| name.trim() == "exe") {
+        let _ = rustix::thread::set_name(c"agent");
+    }
     let args: Vec<OsString> = std::env::args_os().collect();
     let args = stress::called_as_stress(&args).unwrap_or(args);
     if let Some(answer) = stress::foreign(&args) {
