@@ -150,7 +150,8 @@ fn a_signal_while_the_lock_is_waited_for_means_that_nothing_is_injected() {
     let waits = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
-        u64::from_str_radix(blocked.trim(), 16).is_ok_and(|mask| mask >> (Signal::SIGTERM as i32 - 1) & 1 == 1)
+        u64::from_str_radix(blocked.trim(), 16)
+            .is_ok_and(|mask| mask >> (Signal::SIGTERM as i32 - 1) & 1 == 1)
     };
     assert!(wait_until(LONG, waits));
     running.signal(Signal::SIGTERM).unwrap();
