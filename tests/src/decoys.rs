@@ -138,7 +138,7 @@ impl Decoys {
         );
         let sleep = Path::new("/bin/sleep").canonicalize()?;
         let copy = place.join("nginx-copy");
-        std::fs::copy(&sleep, &copy)?;
+        crate::program::copy(&sleep, &copy)?;
         // One process, which leaves its title alone: the same file, the same title, another nginx.
         let elsewhere = Place::new()?;
         let single = elsewhere.join("single.conf");

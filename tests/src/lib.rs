@@ -19,4 +19,5 @@ pub mod machine;
 pub mod moto;
 pub mod nginx;
 pub mod place;
+pub mod program;
 pub mod tmux;

@@ -43,8 +43,7 @@ impl Moto {
              exec '{}' \"${{args[@]}}\"\n",
             tools.join("aws").display()
         );
-        std::fs::write(bin.join("aws"), script)?;
-        std::fs::set_permissions(bin.join("aws"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        crate::program::write(bin.join("aws"), &script)?;
         let log = std::fs::File::create(place.join("moto.log"))?;
         let server = Command::new(tools.join("moto_server"))
             .args(["-H", &place.ip.to_string(), "-p", "5000"])

@@ -82,11 +82,12 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_end_or_is_no_nginx_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("nginx");
-        std::fs::write(&program, "#!/bin/sh\necho something else >&2\n").unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let (text, program) = (dir.path().join("text"), dir.path().join("nginx"));
+        std::fs::write(&text, "#!/bin/sh\necho something else >&2\n").unwrap();
+        // By a child: what this process has just written may be open in what another test forks, and can't be executed.
+        let mut install = std::process::Command::new("install");
+        assert!(install.args(["-m", "755"]).arg(&text).arg(&program).status().unwrap().success());
         assert!(Built::of(&program).unwrap_err().contains("does not call itself nginx"));
         assert!(Built::of(Path::new("/nonexistent/nginx")).unwrap_err().contains("is missing"));
     }

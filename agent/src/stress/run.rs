@@ -192,6 +192,7 @@ pub fn run(plan: &Plan, setting: Setting<'_>, tell: &mut dyn FnMut(Event)) -> Re
         last_used: 0.0,
         minutes: Minutes::default(),
         stopped: Duration::ZERO,
+        awake: since_boot(),
     };
     let unrecorded = record.as_ref().err().cloned();
     tell(Event::Started { began, host_cpus, manners: describe, unrecorded });
@@ -227,6 +228,8 @@ struct Run<'a> {
     minutes: Minutes,
     /// How long the process was stopped.
     stopped: Duration,
+    /// When it was last known not to be, on the clock of [`since_boot`].
+    awake: Duration,
 }
 
 impl Run<'_> {
@@ -249,16 +252,16 @@ impl Run<'_> {
             for due in [prepare, deadline].into_iter().flatten() {
                 pause = pause.min(due.saturating_sub(since_boot()));
             }
-            let before = since_boot();
             match self.signals.wait(pause).map_err(StressError::Signals)? {
-                // It was stopped at some moment of its pause, and goes on.
-                Some(libc::SIGCONT) if since_boot() > before + pause => {
-                    self.stopped += since_boot().saturating_sub(before + pause / 2);
+                // It was stopped at some moment since the round before began, in its pause or not, and goes on.
+                Some(libc::SIGCONT) if since_boot() > self.awake + pause => {
+                    self.stopped += since_boot().saturating_sub(self.awake + pause / 2);
                 }
                 Some(libc::SIGCONT) => {}
                 Some(signal) => return Ok(Ended::Signal(signal)),
                 None => {}
             }
+            self.awake = since_boot();
             if deadline.is_some_and(|deadline| since_boot() >= deadline) {
                 return Ok(over);
             }

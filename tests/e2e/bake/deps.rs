@@ -35,8 +35,7 @@ impl Distribution {
              grep -q \"^$word=\" {list} || {{ echo \"No match for argument: $word\" >&2; exit 1; }}; all+=(\"$word\") ;; esac; done\n\
              for word in \"${{all[@]}}\"; do line=$(grep \"^$word=\" {list}); for c in ${{line#*=}}; do touch {bin_at}/$c; chmod +x {bin_at}/$c; done; done\n"
         );
-        fs::write(bin.join(manager), text).unwrap();
-        fs::set_permissions(bin.join(manager), fs::Permissions::from_mode(0o755)).unwrap();
+        world::program::write(bin.join(manager), &text).unwrap();
         Self { place }
     }
 

@@ -265,8 +265,7 @@ fn no_answer_is_taken_for_the_rpm(machine: &Machine, sum: &str) {
              printf '%s' '{body}' >\"$out\"\nprintf {status}\n"
         );
         let program = machine.root().join("usr/local/bin/curl");
-        fs::write(&program, curl).unwrap();
-        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        world::program::write(&program, &curl).unwrap();
         let line = format!(
             "PATH=/usr/local/bin:$PATH bash /opt/instance.sh install --sha256 {sum} \
              --rpm-url 'https://b.s3.eu-west-1.amazonaws.com/x?X-Amz-Signature=S3CR3T'"

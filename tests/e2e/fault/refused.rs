@@ -109,7 +109,7 @@ fn who_is_not_root_may_not() {
     for mode in ["stop", "unhealthy"] {
         // The binary may lie where only root looks.
         let copy = world.place.join("agent");
-        std::fs::copy(agent::binary(), &copy).unwrap();
+        world::program::copy(agent::binary(), &copy).unwrap();
         let mut command = std::process::Command::new(&copy);
         command.args(["fail", "--mode", mode]).uid(65534).gid(65534).current_dir("/").env_clear();
         let (code, _, stderr) = finish(command);

@@ -74,14 +74,14 @@ fn a_binary_that_is_being_replaced_is_refused_whichever_of_the_two_masters_is_me
         let world = World::new();
         world.nginx.stop().unwrap();
         let binary = world.place.join("nginx-binary");
-        std::fs::copy("/usr/sbin/nginx", &binary).unwrap();
+        world::program::copy("/usr/sbin/nginx", &binary).unwrap();
         let mut start = Command::new(&binary);
         start.arg("-c").arg(&world.nginx.conf).arg("-p").arg(world.nginx.prefix());
         assert!(start.current_dir("/").status().unwrap().success());
         assert!(wait_until(LONG, || world.nginx.answers() && world.nginx.workers().len() == 2));
         let old = world.nginx.master().unwrap();
         if replaced {
-            std::fs::copy(&binary, world.place.join("new")).unwrap();
+            world::program::copy(&binary, world.place.join("new")).unwrap();
             std::fs::rename(world.place.join("new"), &binary).unwrap();
         }
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(old), nix::sys::signal::Signal::SIGUSR2).unwrap();

@@ -70,7 +70,7 @@ fn a_binary_that_was_replaced_lets_go_of_nginx() {
     let world = World::new();
     let original = agent::command(&world.place, &[]).get_program().to_owned();
     let copy = world.place.join("agent-copy");
-    std::fs::copy(&original, &copy).unwrap();
+    world::program::copy(&original, &copy).unwrap();
     let template = world.fail("--mode hang --secs 250");
     let mut fail = Command::new(&copy);
     fail.args(template.get_args());
@@ -82,7 +82,7 @@ fn a_binary_that_was_replaced_lets_go_of_nginx() {
     let mut running = Running::spawn(&world.place, fail).unwrap();
     running.event("effective", LONG).unwrap();
     let new = world.place.join("new");
-    std::fs::copy(&original, &new).unwrap();
+    world::program::copy(&original, &new).unwrap();
     std::fs::rename(&new, &copy).unwrap();
     running.signal(Signal::SIGTERM).unwrap();
     assert_eq!(running.wait(LONG).unwrap().code(), Some(143));

@@ -36,7 +36,7 @@ fn with_init_script(root: &Path, script: &Script) -> anyhow::Result<()> {
     for folder in ["opt/nginx/logs", "opt/nginx/sbin"] {
         std::fs::create_dir_all(root.join(folder))?;
     }
-    std::fs::copy(root.join("usr/sbin/nginx"), root.join("opt/nginx/sbin/nginx"))?;
+    world::program::copy(root.join("usr/sbin/nginx"), root.join("opt/nginx/sbin/nginx"))?;
     std::fs::write(
         root.join("opt/nginx/nginx.conf"),
         "pid /opt/nginx/logs/nginx.pid; error_log /opt/nginx/logs/error.log; events {}\n\
