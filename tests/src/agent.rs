@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
@@ -16,15 +16,34 @@ use serde_json::Value;
 use crate::place::Place;
 
 /// The binary under test: `AGENT_BIN`, else the one that `cargo build` left beside this program.
+///
+/// # Panics
+/// When its sources are newer than it.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("AGENT_BIN") {
-        return path.into();
-    }
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| std::env::var_os("AGENT_BIN").map_or_else(built, PathBuf::from)).clone()
+}
+
+fn built() -> PathBuf {
     let us = std::env::current_exe().unwrap_or_default();
-    us.ancestors()
+    let binary = us
+        .ancestors()
         .map(|folder| folder.join("agent"))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| "agent".into())
+        .unwrap_or_else(|| "agent".into());
+    let stale = changed(&binary) < newest_source(&binary);
+    assert!(!stale, "{} is older than its sources: cargo build --workspace", binary.display());
+    binary
+}
+
+/// When the newest of its sources was changed, which cargo names in a file beside it.
+fn newest_source(binary: &Path) -> Option<SystemTime> {
+    let sources = fs::read_to_string(binary.with_extension("d")).ok()?;
+    sources.split_whitespace().skip(1).filter_map(|source| changed(Path::new(source))).max()
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|meta| meta.modified()).ok()
 }
 
 /// A command line of the agent whose state, run and log folders and configuration lie in `place`. The environment

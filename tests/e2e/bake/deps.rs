@@ -2,7 +2,7 @@
 //! the names of their packages are stood for by scripts.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use world::place::Place;

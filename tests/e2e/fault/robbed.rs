@@ -2,7 +2,9 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use world::agent::{self, Running};
@@ -44,6 +46,22 @@ fn recover_ends_a_fault_whose_record_was_removed() {
     let (code, _, stderr) = world.run(&["recover"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(world.nginx.answers());
+    world.is_well();
+}
+
+#[test]
+fn recover_waits_for_a_keeper_that_is_just_ending() {
+    let world = World::new();
+    assert_eq!(finish(world.fail("--mode crash --secs 1")).0, 0);
+    // So it holds its lock: without its name, which it gives back first.
+    let lock = std::fs::File::create(world.place.join("run/keeper.lock")).unwrap();
+    let mut lock = Some(Flock::lock(lock, FlockArg::LockExclusive).unwrap());
+    let mut recover = agent::command(&world.place, &["recover"]);
+    let mut recover = recover.stdout(Stdio::null()).spawn().unwrap();
+    let ended = wait_until(Duration::from_millis(300), || recover.try_wait().unwrap().is_some());
+    assert!(!ended, "a keeper was there");
+    lock.take();
+    assert_eq!(recover.wait().unwrap().code(), Some(0));
     world.is_well();
 }
 
@@ -146,9 +164,13 @@ fn a_signal_while_the_lock_is_waited_for_means_that_nothing_is_injected() {
     let file = std::fs::File::create(world.place.join("run/fault.lock")).unwrap();
     file.lock().unwrap();
     let mut running = Running::spawn(&world.place, world.fail("--mode stop --secs 250")).unwrap();
-    // It blocks the signal first and asks for the lock then (`SigBlk`, proc_pid_status(5)).
+    // It blocks the signal first and asks for the lock then (`SigBlk`, proc_pid_status(5)). Until it is the agent by
+    // name, what blocks them is the start of a process (posix_spawn(3)).
     let waits = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
+        if !status.starts_with("Name:\tagent\n") {
+            return false;
+        }
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
         u64::from_str_radix(blocked.trim(), 16)
             .is_ok_and(|mask| mask >> (Signal::SIGTERM as i32 - 1) & 1 == 1)

@@ -199,7 +199,8 @@ impl Ending {
     pub(super) fn error(self) -> FaultError {
         let fallback = match self.verdict {
             Verdict::Busy | Verdict::Active => FaultError::Busy(super::lease::lock::LONGEST),
-            _ => FaultError::NotRecovered("another fault has taken its place on record".into()),
+            Verdict::Taken => FaultError::NotRecovered("another fault has taken its place on record".into()),
+            _ => FaultError::NotRecovered("its keeper has been asked to end it, and has not yet".into()),
         };
         self.error.unwrap_or(fallback)
     }

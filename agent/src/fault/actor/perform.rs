@@ -212,7 +212,12 @@ impl Actor<'_, '_> {
     /// Whether a keeper is there. One whose fault was just ended goes in a moment: who begins a new one waits for that.
     fn is_kept(&self) -> bool {
         let begins = matches!(self.machine.role(), Role::Command { .. }) && self.record.is_none();
-        let end = Instant::now() + if begins { GOING } else { Duration::ZERO };
+        self.is_kept_for(if begins { GOING } else { Duration::ZERO })
+    }
+
+    /// Whether there is still one after `limit`.
+    fn is_kept_for(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
         loop {
             let kept = arm::is_held(self.paths).unwrap_or(false);
             if !kept || Instant::now() >= end {
@@ -518,15 +523,12 @@ impl Actor<'_, '_> {
         }
     }
 
+    /// A keeper that is just ending has given its name back already, and holds its lock until it is gone.
     fn ask_keeper(&mut self) -> Event {
-        let Some(keeper) = arm::keeper(self.paths) else { return Event::Failed };
-        match Handle::open(keeper) {
-            Ok(Some(process)) => {
-                let told = process.signal(rustix::process::Signal::TERM);
-                if told.is_ok() && process.wait_end(KEEPER) { Event::Done } else { Event::Failed }
-            }
-            _ => Event::Failed,
+        if let Some(Ok(Some(process))) = arm::keeper(self.paths).map(Handle::open) {
+            let _ = process.signal(rustix::process::Signal::TERM);
         }
+        if self.is_kept_for(KEEPER) { Event::Failed } else { Event::Done }
     }
 }
 
