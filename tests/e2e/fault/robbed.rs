@@ -164,16 +164,14 @@ fn a_signal_while_the_lock_is_waited_for_means_that_nothing_is_injected() {
     let file = std::fs::File::create(world.place.join("run/fault.lock")).unwrap();
     file.lock().unwrap();
     let mut running = Running::spawn(&world.place, world.fail("--mode stop --secs 250")).unwrap();
-    // It blocks the signal first and asks for the lock then (`SigBlk`, proc_pid_status(5)). Until it is the agent by
-    // name, what blocks them is the start of a process (posix_spawn(3)).
+    // It blocks the signals that end it first, and asks for the lock then (`SigBlk`, proc_pid_status(5)). Where others are
+    // blocked too, a process is just being started (posix_spawn(3)).
     let waits = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
-        if !status.starts_with("Name:\tagent\n") {
-            return false;
-        }
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0");
+        let blocks = |mask: u64, signal: Signal| mask >> (signal as i32 - 1) & 1 == 1;
         u64::from_str_radix(blocked.trim(), 16)
-            .is_ok_and(|mask| mask >> (Signal::SIGTERM as i32 - 1) & 1 == 1)
+            .is_ok_and(|mask| blocks(mask, Signal::SIGTERM) && !blocks(mask, Signal::SIGUSR2))
     };
     assert!(wait_until(LONG, waits));
     running.signal(Signal::SIGTERM).unwrap();
