@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use world::agent::{self, Running};
@@ -80,6 +81,38 @@ fn the_page_shows(fleet: &Fleet, page: &Path, last: &Value) {
     assert_eq!(shown(row, "gone_after_ms"), secs(&newcomer["gone_after_ms"]));
     assert_eq!((shown(&dom, "out"), shown(&dom, "in")), ("yes".into(), "yes".into()));
     assert_eq!(shown(&dom, "rows"), format!("{} requests.", last["requests"]));
+}
+
+/// The policy that grows the group and shrinks it is played here: it lets an instance come when the alarm was said to fire, and
+/// go when the one below may. Load, minutes and clocks are real.
+#[test]
+#[ignore = "takes 22 minutes: datapoints are minutes, and fifteen of them below the target let an instance go"]
+fn each_step_of_a_whole_alarm_is_measured_beside_its_prediction() {
+    let mut fleet = Fleet::start(check(Duration::from_secs(1)), 2, false).unwrap();
+    let newcomer = fleet.nginx[1].addr;
+    fleet.alb.deregister(newcomer).unwrap();
+    let (nodes, page) = (fleet.nodes(), fleet.place.join("report.html"));
+    let path = page.to_string_lossy().into_owned();
+    let args = "drill scale --json --url http://alb.test/ --target 60 --secs 5m --alarm 20 --launch 1m --watch 25m --rps 10";
+    let mut args: Vec<&str> = args.split_ascii_whitespace().collect();
+    args.extend(["--resolve", &nodes, "--report", &path]);
+    let mut drill = Running::start(&fleet.place, &args).unwrap();
+    let until = |at: Timestamp| {
+        let left = at.duration_since(Timestamp::now());
+        std::thread::sleep(Duration::try_from(left).unwrap_or_default());
+    };
+    let told = drill.event("forecast", LONG).unwrap();
+    assert_eq!(told["forecast"]["verdict"], "certain", "{told:#}");
+    until(told["forecast"]["fires"].as_str().unwrap().parse::<Timestamp>().unwrap() + Duration::from_secs(30));
+    fleet.alb.register(newcomer).unwrap();
+    while drill.event("phase", Duration::from_secs(400)).unwrap()["phase"] != "watch" {}
+    until(Timestamp::now() + Duration::from_secs(15 * 60 + 30));
+    fleet.alb.deregister(newcomer).unwrap();
+    let last = drill.event("result", LONG).unwrap();
+    assert_eq!(last["hypothesis"]["answer"], "yes", "{last:#}");
+    assert_eq!(last["steps"].as_array().unwrap().iter().filter(|step| step["answer"] == "yes").count(), 4, "{last:#}");
+    assert_eq!(drill.wait(LONG).unwrap().code(), Some(0));
+    println!("{:#}", last["steps"]);
 }
 
 fn agents(fleet: &Fleet) -> usize {
