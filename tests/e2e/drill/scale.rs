@@ -103,14 +103,20 @@ fn each_step_of_a_whole_alarm_is_measured_beside_its_prediction() {
     };
     let told = drill.event("forecast", LONG).unwrap();
     assert_eq!(told["forecast"]["verdict"], "certain", "{told:#}");
-    until(told["forecast"]["fires"].as_str().unwrap().parse::<Timestamp>().unwrap() + Duration::from_secs(30));
+    until(
+        told["forecast"]["fires"].as_str().unwrap().parse::<Timestamp>().unwrap() + Duration::from_secs(30),
+    );
     fleet.alb.register(newcomer).unwrap();
     while drill.event("phase", Duration::from_secs(400)).unwrap()["phase"] != "watch" {}
     until(Timestamp::now() + Duration::from_secs(15 * 60 + 30));
     fleet.alb.deregister(newcomer).unwrap();
     let last = drill.event("result", LONG).unwrap();
     assert_eq!(last["hypothesis"]["answer"], "yes", "{last:#}");
-    assert_eq!(last["steps"].as_array().unwrap().iter().filter(|step| step["answer"] == "yes").count(), 4, "{last:#}");
+    assert_eq!(
+        last["steps"].as_array().unwrap().iter().filter(|step| step["answer"] == "yes").count(),
+        4,
+        "{last:#}"
+    );
     assert_eq!(drill.wait(LONG).unwrap().code(), Some(0));
     println!("{:#}", last["steps"]);
 }

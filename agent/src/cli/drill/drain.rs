@@ -10,6 +10,7 @@ use crate::cli::{Common, Exit, Failure};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::drain::{DrainReport, summary};
 use crate::drill::analysis::verdict::{Answer, secs};
+use crate::drill::events::Outcome;
 use crate::fault::Mode;
 
 /// How long it may take where nobody says: until `/health` is failed by every address, until a deregistered target is left
@@ -94,7 +95,7 @@ impl Drain {
 /// The end.
 pub(super) fn show(out: &mut Output, result: &DrainReport) {
     if out.is_json() {
-        return out.event(&last_line(result));
+        return out.event(&last_line(Outcome::Drain(result), None));
     }
     out.text("");
     let time = |ms: Option<f64>| {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::recover::failure;
 use crate::cli::{Exit, Failure};
 use crate::drill::analysis::report::Report;
 use crate::drill::analysis::verdict::Answer;
+use crate::drill::events::{DrillEvent, Last, Outcome};
 use crate::drill::schedule::run::DrillError;
 use crate::sys::file;
 
@@ -65,10 +65,13 @@ pub(super) fn write(
 }
 
 /// The last line of the JSON.
-pub(super) fn last_line(result: &impl Serialize) -> Value {
-    let mut line = serde_json::to_value(result).unwrap_or_default();
-    line["event"] = "result".into();
-    line
+pub(super) fn last_line<'a>(result: Outcome<'a>, page: Option<&Path>) -> DrillEvent<'a> {
+    DrillEvent::Result(Last { result, report: page.map(|path| path.display().to_string()) })
+}
+
+/// The last line as it is kept, embedded and compared.
+pub(super) fn line(result: Outcome<'_>) -> Value {
+    serde_json::to_value(last_line(result, None)).unwrap_or_default()
 }
 
 /// A percentage from 0 to 100.

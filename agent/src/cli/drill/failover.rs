@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::watch;
 
 use super::args::{CheckArgs, ClientArgs};
-use super::ends::{DESCRIPTORS, can_be_written, exit, last_line, percent, refused, write};
+use super::ends::{DESCRIPTORS, can_be_written, exit, line, percent, refused, write};
 use super::history::{EarlierArgs, keep};
 use super::view::View;
 use crate::cli::exit::OrExit;
@@ -29,6 +29,7 @@ use crate::drill::client::request::{Client, Pool};
 use crate::drill::client::sample::Stream;
 use crate::drill::client::target::Target;
 use crate::drill::client::tls::Tls;
+use crate::drill::events::Outcome;
 use crate::drill::schedule::guard::Limits;
 use crate::drill::schedule::phase::Marks;
 use crate::drill::schedule::run::{self, Drill, What, run};
@@ -338,19 +339,22 @@ impl Failover {
         if self.drain {
             let mut result = drain::build(&ran, &result);
             if let Some(earlier) = &earlier {
-                (result.comparison, result.regression) = self.earlier.compare(earlier, &last_line(&result));
+                let now = line(Outcome::Drain(&result));
+                (result.comparison, result.regression) = self.earlier.compare(earlier, &now);
             }
-            keep(&settings.paths.log, &result, out);
+            keep(&settings.paths.log, &line(Outcome::Drain(&result)), out);
             super::drain::show(out, &result);
             return Ok(super::drain::exit(&result));
         }
         if let Some(earlier) = &earlier {
-            (result.comparison, result.regression) = self.earlier.compare(earlier, &last_line(&result));
+            let now = line(Outcome::Failover(&result));
+            (result.comparison, result.regression) = self.earlier.compare(earlier, &now);
         }
-        keep(&settings.paths.log, &result, out);
+        let line = line(Outcome::Failover(&result));
+        keep(&settings.paths.log, &line, out);
         let shown = |path: &Path| match path.extension().is_some_and(|kind| kind == "md") {
             true => markdown::failover(&result),
-            false => page::failover(&result, &ran, &last_line(&result)),
+            false => page::failover(&result, &ran, &line),
         };
         let (page, written) = write(self.report.as_deref(), shown);
         view.report(out, &result, &ran, page);

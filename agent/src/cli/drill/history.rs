@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use serde::Serialize;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ends::last_line;
+use super::view::answer;
 use crate::cli::exit::OrExit;
 use crate::cli::output::Output;
 use crate::cli::{Common, Exit, Failure, Settings};
@@ -15,6 +16,7 @@ use crate::config::{Span, parse_span};
 use crate::drill::analysis::compare::{Comparison, compare, shown};
 use crate::drill::analysis::history;
 use crate::drill::analysis::verdict::{Answer, Verdict};
+use crate::drill::events::{DrillEvent, Kept, Listed, Outcome};
 
 /// The earlier drill.
 #[derive(Debug, Default, clap::Args)]
@@ -78,7 +80,7 @@ impl EarlierArgs {
 
     /// The comparison, and its verdict where one was asked for.
     pub(super) fn compare(&self, earlier: &Value, now: &Value) -> (Option<Comparison>, Option<Verdict>) {
-        let found = compare(earlier, now);
+        let found = compare(&kept(earlier), &kept(now));
         let verdict = self.fail_on_regression.then(|| {
             let mut verdict = Verdict::default();
             for item in found.items.iter().filter(|item| item.regressed) {
@@ -95,8 +97,8 @@ impl EarlierArgs {
 }
 
 /// Keeps a result. That it can't be kept ends no drill: whoever only looks on may not be root.
-pub(super) fn keep(log: &Path, result: &impl Serialize, out: &mut Output) {
-    if let Err(e) = history::append(log, &last_line(result)) {
+pub(super) fn keep(log: &Path, result: &Value, out: &mut Output) {
+    if let Err(e) = history::append(log, result) {
         let path = history::path(log);
         out.note(&format!("agent: this drill is not kept for `agent drill list`: {}: {e}", path.display()));
     }
@@ -124,21 +126,13 @@ fn all(common: &Common) -> Result<Vec<Value>, Failure> {
         .or_exit(Exit::CannotTell)
 }
 
-/// What kind of drill it was.
-fn kind(result: &Value) -> String {
-    let facts = &result["facts"];
-    match (result["drill"].as_str(), facts["mode"].as_str()) {
-        (Some(drill), _) => drill.to_owned(),
-        (None, Some(mode)) if facts["observed"] != true => format!("failover {mode}"),
-        _ => "failover (observed)".to_owned(),
-    }
+/// What is read again of a result; what a version that is to come wrote otherwise is empty.
+fn kept(result: &Value) -> Kept {
+    Kept::deserialize(result).unwrap_or_default()
 }
 
-/// The questions and their answers.
-fn answers(result: &Value) -> Vec<(&'static str, &str)> {
-    let questions =
-        ["hypothesis", "cleanup", "safety", "safe_to_stop", "scaled_out", "scaled_in", "regression"];
-    questions.into_iter().filter_map(|one| Some((one, result[one]["answer"].as_str()?))).collect()
+fn time(ms: Option<f64>) -> String {
+    shown(&json!(ms))
 }
 
 impl List {
@@ -148,25 +142,29 @@ impl List {
         if !all.is_empty() {
             out.text(&format!("{:<24} {:<22} {:>10} {:>10}  answers", "id", "drill", "outage", "back"));
         }
-        for one in &all {
-            let answers = answers(one);
-            out.event(&json!({
-                "event": "drill", "id": one["id"], "drill": kind(one), "started": one["facts"]["started"],
-                "outage_ms": one["outage_ms"], "readmitted_after_ms": one["readmitted_after_ms"],
-                "answers": answers.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
+        for one in all.iter().map(kept) {
+            out.event(&DrillEvent::Drill(Listed {
+                id: one.id.as_deref(),
+                drill: one.kind(),
+                started: one.facts.started.as_deref(),
+                outage_ms: one.outage_ms,
+                readmitted_after_ms: one.readmitted_after_ms,
+                answers: one.answers().map(|(question, verdict)| (question, verdict.answer)).collect(),
             }));
-            let answers: Vec<String> =
-                answers.iter().map(|(question, answer)| format!("{question} {answer}")).collect();
+            let answers: Vec<String> = one
+                .answers()
+                .map(|(question, verdict)| format!("{question} {}", verdict.answer.word()))
+                .collect();
             out.text(&format!(
                 "{:<24} {:<22} {:>10} {:>10}  {}",
-                one["id"].as_str().unwrap_or("-"),
-                kind(one),
-                shown(&one["outage_ms"]),
-                shown(&one["readmitted_after_ms"]),
+                one.id.as_deref().unwrap_or("-"),
+                one.kind(),
+                time(one.outage_ms),
+                time(one.readmitted_after_ms),
                 answers.join(", ")
             ));
         }
-        out.event(&json!({"event": "result", "drills": all.len()}));
+        out.event(&last_line(Outcome::List { drills: all.len() }, None));
         if all.is_empty() {
             out.text("no drill was run here yet");
         }
@@ -181,24 +179,15 @@ impl Show {
         let found = history::find(&all, &self.id).with_context(missing).or_exit(Exit::Usage)?;
         let mut out = Output::new(common.json);
         out.event(found);
-        let facts = &found["facts"];
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        out.text(&format!("{}  {}  {}", text(&found["id"]), kind(found), text(&facts["url"])));
-        for key in ["outage_ms", "readmitted_after_ms", "drained_after_ms", "out_after_ms", "in_after_ms"] {
-            if !found[key].is_null() {
-                out.text(&format!(
-                    "{:<22} {}",
-                    key.trim_end_matches("_ms").replace('_', " "),
-                    shown(&found[key])
-                ));
-            }
+        let one = kept(found);
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        out.text(&format!("{}  {}  {}", text(&one.id), one.kind(), text(&one.facts.url)));
+        for (key, ms) in one.times().into_iter().filter(|(_, ms)| ms.is_some()) {
+            out.text(&format!("{:<22} {}", key.trim_end_matches("_ms").replace('_', " "), time(ms)));
         }
-        out.text(&format!("{:<22} {}, {} failed", "requests", found["requests"], found["errors"]));
-        for (question, answer) in answers(found) {
-            out.text(&format!("{question:<22} {answer}"));
-            for why in found[question]["why"].as_array().into_iter().flatten() {
-                out.text(&format!("  {}", text(why)));
-            }
+        out.text(&format!("{:<22} {}, {} failed", "requests", one.requests, one.errors));
+        for (question, verdict) in one.answers() {
+            answer(&mut out, question, Some(verdict));
         }
         Ok(Exit::Done)
     }

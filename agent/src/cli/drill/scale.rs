@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use hyper::header::HeaderName;
 use jiff::Timestamp;
-use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::ends::percent;
-use super::ends::{DESCRIPTORS, can_be_written, last_line, write};
+use super::ends::{DESCRIPTORS, can_be_written, line, write};
 use super::history::keep;
 use super::scale_view::View;
 use crate::cli::exit::OrExit;
@@ -30,6 +29,7 @@ use crate::drill::client::request::Client;
 use crate::drill::client::sample::Book;
 use crate::drill::client::target::Target;
 use crate::drill::client::tls::Tls;
+use crate::drill::events::{DrillEvent, Outcome};
 use crate::drill::schedule::load::Load;
 use crate::drill::schedule::phase::{Marks, Phase};
 use crate::drill::schedule::signals::SignalStream;
@@ -156,9 +156,9 @@ impl Scale {
     ) -> Result<Exit, Failure> {
         let loaded = session.loaded.clone();
         let result = scale::build(&session.book, &session.watch, &session.marks, signal, facts, loaded);
-        keep(log, &result, out);
-        let (page, written) =
-            write(self.report.as_deref(), |_| page::scale(&result, &session.book, &last_line(&result)));
+        let line = line(Outcome::Scale(&result));
+        keep(log, &line, out);
+        let (page, written) = write(self.report.as_deref(), |_| page::scale(&result, &session.book, &line));
         session.view.report(out, &result, page);
         written?;
         Ok(match (signal, result.verdicts.answer()) {
@@ -188,7 +188,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(scale: &'a Scale, measure: Measure, config: Option<&'a Path>) -> Self {
         let watch = Watch { from: Duration::MAX, until: Duration::MAX, silence: Duration::MAX };
-        let (book, marks, view) = (Book::default(), Marks::default(), View::default());
+        let (book, marks, view) = (Book::default(), Marks::default(), View::new());
         Self {
             burning: false,
             scale,
@@ -286,7 +286,7 @@ impl<'a> Session<'a> {
                     self.burning = true;
                     let Some(forecast) = opening.forecast else { continue };
                     out.text(&format!("predicted  {}", sentence(&forecast)));
-                    out.event(&json!({"event": "forecast", "forecast": forecast}));
+                    out.event(&DrillEvent::Forecast { forecast: &forecast });
                     self.loaded.forecast.get_or_insert(forecast);
                 }
                 StressEvent::Progress(look) => {
@@ -295,7 +295,7 @@ impl<'a> Session<'a> {
                     self.loaded.curve.push(Point { from_ms, to_ms, busy_pct: look.host_busy_pct });
                 }
                 StressEvent::Minute(minute) => {
-                    out.event(&json!({"event": "minute", "minute": minute}));
+                    out.event(&DrillEvent::Minute { minute: &minute });
                     self.loaded.minutes.push(minute);
                 }
                 _ => {}

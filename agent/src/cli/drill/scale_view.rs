@@ -4,26 +4,34 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use jiff::Timestamp;
 
 use super::ends::last_line;
 use super::view::answer;
 use crate::cli::output::Output;
 use crate::drill::analysis::scale::{Report, Scaled};
 use crate::drill::analysis::window::ms;
+use crate::drill::events::{DrillEvent, InstanceChange, InstanceChanged, Outcome, PhaseBegan};
 use crate::drill::schedule::phase::Phase;
+use crate::sys::clock::rfc3339;
 
 /// The look of one drill.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct View {
+    started: Timestamp,
     /// Whom was told of, and whether that it had gone.
     told: BTreeMap<String, bool>,
 }
 
 impl View {
+    pub(super) fn new() -> Self {
+        Self { started: Timestamp::now(), told: BTreeMap::new() }
+    }
+
     /// A phase begins.
     pub(super) fn phase(&self, out: &mut Output, phase: Phase, now: Duration, text: &str) {
-        out.event(&json!({"event": "phase", "phase": phase, "at_ms": ms(now)}));
+        let at = rfc3339(self.started + now);
+        out.event(&DrillEvent::Phase(PhaseBegan { phase, at, at_ms: ms(now) }));
         out.text(text);
     }
 
@@ -34,23 +42,20 @@ impl View {
             if self.told.insert(stay.instance.clone(), gone) == Some(gone) {
                 continue;
             }
-            let (change, after) = match stay.gone_after_ms {
-                Some(after) => ("gone", after),
-                None => ("came", stay.came_after_ms),
+            let (change, word, after_ms) = match stay.gone_after_ms {
+                Some(after) => (InstanceChange::Gone, "gone", after),
+                None => (InstanceChange::Came, "came", stay.came_after_ms),
             };
-            out.event(
-                &json!({"event": "instance", "instance": stay.instance, "change": change, "after_ms": after}),
-            );
-            out.text(&format!("{change:<10} {} {:.1} s after the load began", stay.instance, after / 1e3));
+            let instance = &stay.instance;
+            out.event(&DrillEvent::Instance(InstanceChanged { instance, change, after_ms }));
+            out.text(&format!("{word:<10} {instance} {:.1} s after the load began", after_ms / 1e3));
         }
     }
 
     /// The end.
     pub(super) fn report(&self, out: &mut Output, result: &Report, page: Option<&Path>) {
         if out.is_json() {
-            let mut event = last_line(result);
-            event["report"] = json!(page.map(|path| path.display().to_string()));
-            return out.event(&event);
+            return out.event(&last_line(Outcome::Scale(result), page));
         }
         let scaled = &result.scaled;
         let secs = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms / 1e3));

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::ends::last_line;
 use super::live::{Live, NAME, columns, paint};
@@ -19,7 +18,8 @@ use crate::drill::analysis::strip::{cells, slice};
 use crate::drill::analysis::verdict::{Answer, Verdict, secs};
 use crate::drill::analysis::window::ms;
 use crate::drill::client::names::Change;
-use crate::drill::client::sample::{Book, Outcome, Sample};
+use crate::drill::client::sample::{Book, Outcome as Answered, Sample};
+use crate::drill::events::{DrillEvent, NodeChange, NodeChanged, Outcome, PhaseBegan, RequestEnded, Start};
 use crate::drill::schedule::phase::Phase;
 use crate::drill::schedule::run::{Ending, Event};
 use crate::fault;
@@ -57,9 +57,7 @@ impl View {
     /// What will be done, and what should come of it.
     pub(super) fn start(&mut self, out: &mut Output) {
         let Self { facts, planned, .. } = self;
-        out.event(
-            &json!({"event": "start", "at": facts.about.started, "facts": facts, "predicted": planned}),
-        );
+        out.event(&DrillEvent::Start(Start { at: &facts.about.started, facts, predicted: planned }));
         let what = if self.drain {
             let how = if facts.observed { "observing a drain" } else { "drain" };
             format!("{how} of {}, for at most {} s", facts.instance.as_deref().unwrap_or("?"), facts.secs)
@@ -134,7 +132,8 @@ impl View {
             Event::Phase(phase, at) => {
                 self.live.clear();
                 let stamp = self.at(*at);
-                out.event(&json!({"event": "phase", "phase": phase, "at": stamp, "at_ms": ms(*at)}));
+                let begun = PhaseBegan { phase: *phase, at: stamp.clone(), at_ms: ms(*at) };
+                out.event(&DrillEvent::Phase(begun));
                 if let Some(text) = describe(*phase, self.facts.observed) {
                     out.text(&format!("{stamp}  {text}"));
                 }
@@ -142,12 +141,12 @@ impl View {
             Event::Name(change, at) => {
                 self.live.clear();
                 let stamp = self.at(*at);
-                let (change, node) = match change {
-                    Change::Added(node) => ("added", node),
-                    Change::Removed(node) => ("removed", node),
+                let (change, word, node) = match change {
+                    Change::Added(node) => (NodeChange::Added, "added", node.to_string()),
+                    Change::Removed(node) => (NodeChange::Removed, "removed", node.to_string()),
                 };
-                out.event(&json!({"event": "node", "node": node.to_string(), "change": change, "at": stamp, "at_ms": ms(*at)}));
-                out.text(&format!("{stamp}  node       {node} {change}"));
+                out.text(&format!("{stamp}  node       {node} {word}"));
+                out.event(&DrillEvent::Node(NodeChanged { node, change, at: stamp, at_ms: ms(*at) }));
             }
             Event::Fault(Told::Event(event)) => {
                 self.live.clear();
@@ -156,7 +155,7 @@ impl View {
             Event::Ending(ending) => self.ending = Some((*ending).clone()),
             Event::Refused(refusals) => {
                 self.live.clear();
-                out.event(&json!({"event": "refused", "reasons": refusals}));
+                out.event(&DrillEvent::Refused { reasons: refusals });
             }
             Event::Fault(Told::Warning(text)) => self.warn(out, text),
             Event::Fault(Told::Holding { .. }) => {}
@@ -184,7 +183,7 @@ impl View {
 
     fn warn(&mut self, out: &mut Output, text: &str) {
         self.live.clear();
-        out.event(&json!({"event": "warning", "message": text}));
+        out.event(&DrillEvent::Warning { message: text });
         out.note(&format!("agent: {text}"));
     }
 
@@ -199,25 +198,29 @@ impl View {
         rfc3339(self.started.checked_add(since).unwrap_or(self.started))
     }
 
-    fn request(&self, book: &Book, sample: &Sample) -> Value {
+    fn request<'a>(&self, book: &'a Book, sample: &Sample) -> DrillEvent<'a> {
         let (status, error) = match sample.outcome {
-            Outcome::Status(status) => (Some(status), None),
-            Outcome::Failed(class) => (None, Some(class.name())),
+            Answered::Status(status) => (Some(status), None),
+            Answered::Failed(class) => (None, Some(class.name())),
         };
-        json!({
-            "event": "request", "at": self.at(sample.start()), "start_ms": ms(sample.start()),
-            "end_ms": sample.end_us as f64 / 1e3, "latency_ms": ms(sample.latency()), "late_ms": ms(sample.late()),
-            "node": book.node_of(sample), "stream": sample.stream, "status": status, "error": error,
-            "instance": book.instance_of(sample),
+        DrillEvent::Request(RequestEnded {
+            at: self.at(sample.start()),
+            start_ms: ms(sample.start()),
+            end_ms: ms(sample.end()),
+            latency_ms: ms(sample.latency()),
+            late_ms: ms(sample.late()),
+            node: book.node_of(sample),
+            stream: sample.stream,
+            status,
+            error,
+            instance: book.instance_of(sample),
         })
     }
 
     /// The end.
     pub(super) fn report(&self, out: &mut Output, result: &Report, run: &Run, page: Option<&Path>) {
         if out.is_json() {
-            let mut event = last_line(result);
-            event["report"] = json!(page.map(|path| path.display().to_string()));
-            return out.event(&event);
+            return out.event(&last_line(Outcome::Failover(result), page));
         }
         self.nodes(out, result);
         self.timeline(out, result, run);

@@ -1,7 +1,11 @@
-//! Today's drill beside an earlier one. Pure: both are the last lines of their JSON, so that an older agent's will do.
+//! Today's drill beside an earlier one. Pure: both are read from the last lines of their JSON, so that an older agent's will
+//! do.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::verdict::Answer;
+use crate::drill::events::Kept;
 
 /// A time is longer than before from this part on; below that, runs differ anyhow.
 const PART: f64 = 1.1;
@@ -37,49 +41,48 @@ pub struct Comparison {
 }
 
 /// Compares two results.
-pub fn compare(before: &Value, now: &Value) -> Comparison {
+pub fn compare(before: &Kept, now: &Kept) -> Comparison {
     let mut items = Vec::new();
-    for question in ["hypothesis", "cleanup", "safety", "safe_to_stop"] {
-        let answer = |result: &Value| result[question]["answer"].clone();
-        add(&mut items, question, answer(before), answer(now), |before, now| before == "yes" && now != "yes");
+    for question in ["hypothesis", "cleanup", "safety", "safe_to_stop", "scaled_out", "scaled_in"] {
+        let (then, today) = (before.answer(question), now.answer(question));
+        add(&mut items, question, &then, &today, then == Some(Answer::Yes) && today != Some(Answer::Yes));
     }
     // How exactly a window is seen is known.
-    let exact =
-        [before, now].map(|one| one["above_ms"].as_f64().unwrap_or(0.0)).into_iter().fold(0.0, f64::max);
-    for time in ["outage_ms", "readmitted_after_ms", "drained_after_ms", "out_after_ms", "in_after_ms"] {
-        add(&mut items, time, before[time].clone(), now[time].clone(), |before, now| {
-            longer(before, now, PART, exact)
-        });
+    let exact = before.above_ms.unwrap_or(0.0).max(now.above_ms.unwrap_or(0.0));
+    for ((time, then), (_, today)) in before.times().into_iter().zip(now.times()) {
+        add(&mut items, time, &then, &today, longer(then, today, PART, exact));
     }
-    for phase in now["phases"].as_array().into_iter().flatten() {
-        let same = |one: &&Value| one["phase"] == phase["phase"];
-        let Some(then) = before["phases"].as_array().and_then(|all| all.iter().find(same)) else { continue };
-        let name = phase["phase"].as_str().unwrap_or_default();
-        for percentile in ["p50_ms", "p99_ms"] {
-            let what = format!("{name}.{percentile}");
-            add(&mut items, &what, then[percentile].clone(), phase[percentile].clone(), |before, now| {
-                longer(before, now, PERCENTILE_PART, PERCENTILE_MS)
-            });
+    for phase in &now.phases {
+        let Some(then) = before.phases.iter().find(|one| one.phase == phase.phase) else { continue };
+        for (name, then, today) in
+            [("p50_ms", then.p50_ms, phase.p50_ms), ("p99_ms", then.p99_ms, phase.p99_ms)]
+        {
+            let worse = longer(then, today, PERCENTILE_PART, PERCENTILE_MS);
+            add(&mut items, &format!("{}.{name}", phase.phase), &then, &today, worse);
         }
     }
-    let text = |value: &Value| value.as_str().map(str::to_owned);
     let regressions = items.iter().filter(|item| item.regressed).count();
-    Comparison { id: text(&before["id"]), started: text(&before["facts"]["started"]), items, regressions }
+    Comparison { id: before.id.clone(), started: before.facts.started.clone(), items, regressions }
 }
 
-fn add(items: &mut Vec<Item>, what: &str, before: Value, now: Value, worse: impl Fn(&Value, &Value) -> bool) {
-    if before.is_null() && now.is_null() {
-        return;
+fn add<T: Serialize>(
+    items: &mut Vec<Item>,
+    what: &str,
+    before: &Option<T>,
+    now: &Option<T>,
+    regressed: bool,
+) {
+    if before.is_some() || now.is_some() {
+        let value = |one: &Option<T>| serde_json::to_value(one).unwrap_or_default();
+        items.push(Item { what: what.to_owned(), before: value(before), now: value(now), regressed });
     }
-    let regressed = worse(&before, &now);
-    items.push(Item { what: what.to_owned(), before, now, regressed });
 }
 
 /// Whether a time is longer by more than this part, and by more than so many milliseconds. No time at all is none: an outage
 /// where there was none before is longer.
-fn longer(before: &Value, now: &Value, part: f64, least: f64) -> bool {
-    let before = before.as_f64().unwrap_or(0.0);
-    now.as_f64().is_some_and(|now| now > before * part && now > before + least)
+fn longer(before: Option<f64>, now: Option<f64>, part: f64, least: f64) -> bool {
+    let before = before.unwrap_or(0.0);
+    now.is_some_and(|now| now > before * part && now > before + least)
 }
 
 /// A figure as people read it.
@@ -102,12 +105,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn result(answer: &str, outage: Option<f64>, p99: f64) -> Value {
-        json!({"id": "x", "hypothesis": {"answer": answer}, "outage_ms": outage, "above_ms": 300.0,
-               "phases": [{"phase": "baseline", "p50_ms": 1.0, "p99_ms": p99}]})
+    fn result(answer: &str, outage: Option<f64>, p99: f64) -> Kept {
+        // As the first versions wrote it.
+        let line = json!({"id": "x", "hypothesis": {"answer": answer, "why": []}, "outage_ms": outage, "above_ms": 300.0,
+                          "phases": [{"phase": "baseline", "p50_ms": 1.0, "p99_ms": p99}]});
+        serde_json::from_value(line).unwrap()
     }
 
-    fn worse(before: &Value, now: &Value) -> Vec<String> {
+    fn worse(before: &Kept, now: &Kept) -> Vec<String> {
         let found = compare(before, now);
         let all =
             found.items.into_iter().filter(|item| item.regressed).map(|item| item.what).collect::<Vec<_>>();

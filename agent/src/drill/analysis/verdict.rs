@@ -46,6 +46,7 @@ pub struct Verdict {
     /// Each thing that counted, in words.
     pub why: Vec<String>,
     /// The same, each with its own answer.
+    #[serde(default)]
     pub reasons: Vec<Reason>,
     /// What may help where the answer is no.
     #[serde(skip_serializing_if = "Option::is_none", default)]
