@@ -35,6 +35,11 @@ fn an_installed_package_serves_comes_back_and_leaves_nothing() {
     assert_eq!(run(&machine, "stat -c '%U %a' /var/lib/asg-agent/serve/probes.json"), "asg-agent 600");
     assert_eq!(run(&machine, "systemctl is-active asg-agent"), "active");
 
+    // It may be called as the program that it stands in for, as long as it is there.
+    run(&machine, "update-alternatives --install /usr/bin/stress stress /usr/bin/agent 10");
+    assert!(run(&machine, "stress --version").contains("agent"));
+    assert!(run(&machine, "stress --cpu 1 --timeout 1s -q; echo $?").ends_with('0'));
+
     // What was made to fail here outlives the package: it is said, and nothing else of it stays.
     run(&machine, "agent fail --mode stop --secs 5 >/dev/null; test -s /var/log/asg-agent/faults.jsonl");
     comes(&machine, "200");
