@@ -72,7 +72,7 @@ impl Fail {
         let mut tell = |told| print(&mut out, &told);
         let outcome = fault::run::fail(&settings.paths, &request, self.detach, &mut tell);
         let outcome = outcome.inspect_err(|e| {
-            if let fault::FaultError::NotRecovered(_) = e {
+            if let fault::FaultError::NotRecovered(_) | fault::FaultError::GoingDown = e {
                 out.event(&serde_json::json!({"event": "result", "recovered": false}));
             }
         });

@@ -77,7 +77,7 @@ fn describe(event: &fault::event::Event) -> String {
 pub(super) fn failure(error: FaultError) -> Failure {
     let exit = match &error {
         e if e.is_refusal() => Exit::Refused,
-        FaultError::NotRecovered(_) | FaultError::Inject { .. } => Exit::No,
+        FaultError::NotRecovered(_) | FaultError::GoingDown | FaultError::Inject { .. } => Exit::No,
         FaultError::Record(RecordError::Read { .. } | RecordError::Parse { .. }) => {
             let hint = "see whether nginx answers, start it if it does not, and only then remove that file";
             return Failure::new(Exit::CannotTell, anyhow::Error::new(error).context(hint));

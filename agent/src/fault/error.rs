@@ -178,6 +178,9 @@ pub enum FaultError {
     /// It isn't over.
     #[error("not recovered: {0}; the fault stays on record and is tried again, see `agent recover`")]
     NotRecovered(String),
+    /// Nothing can be started any more, and nothing is to be begun.
+    #[error("this machine is being shut down: what is on record ends when it is up again")]
+    GoingDown,
     /// Waiting failed.
     #[error("waiting for the deadline: {0}")]
     Wait(io::Error),

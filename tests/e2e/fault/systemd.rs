@@ -211,20 +211,48 @@ fn an_init_script_is_restarted_with_and_without_a_pid_file_header() {
     }
 }
 
+/// The unit that ends at boot what a reboot left on record.
+fn with_boot_unit(root: &Path) -> anyhow::Result<()> {
+    let unit = include_str!("../../../packaging/systemd/asg-agent-recover.service");
+    std::fs::write(root.join("etc/systemd/system/asg-agent-recover.service"), unit)?;
+    let wants = root.join("etc/systemd/system/multi-user.target.wants");
+    std::fs::create_dir_all(&wants)?;
+    let unit = "/etc/systemd/system/asg-agent-recover.service";
+    Ok(std::os::unix::fs::symlink(unit, wants.join("asg-agent-recover.service"))?)
+}
+
+#[test]
+fn a_machine_that_is_shut_down_waits_for_no_fault_and_its_next_boot_ends_it() {
+    let Some(mut machine) = machine(with_boot_unit) else { return };
+    assert!(wait_until(LONG, || serves(&machine)));
+    // A command and its keeper in a session; in a service; a keeper alone; both left to systemd-shutdown(8).
+    for (around, fault) in [
+        ("systemd-run --quiet --scope --unit=session-7", "--mode stop --secs 250"),
+        ("systemd-run --quiet --property=KillMode=mixed", "--mode crash --secs 250"),
+        ("systemd-run --quiet --scope", "--mode hang --secs 250 --detach"),
+        ("systemd-run --quiet --property=KillMode=none", "--mode stop --secs 250"),
+    ] {
+        let line = format!("{around} agent fail {fault}");
+        let mut command = machine.shell(&line).unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let last = |machine: &Machine| machine.says("tail -n 1 /var/log/asg-agent/faults.jsonl").unwrap();
+        assert!(wait_until(LONG, || last(&machine).contains(r#""event":"effective""#)), "{line}");
+        // Who goes on trying is killed after 90 s; `power_off` takes 60 at most.
+        machine.power_off().unwrap();
+        child.wait().unwrap();
+        let history = std::fs::read_to_string(machine.root().join("var/log/asg-agent/faults.jsonl")).unwrap();
+        let end = history.lines().next_back().unwrap_or_default();
+        assert!(end.contains(r#""event":"left""#), "{line}: {history}");
+        machine.power_on().unwrap();
+        is_well(&machine, "nginx.service");
+        assert!(last(&machine).contains(r#""event":"recovered""#), "{line}: {}", last(&machine));
+        assert!(last(&machine).contains("reboot"), "{line}: {}", last(&machine));
+    }
+}
+
 #[test]
 fn a_reboot_ends_a_fault_and_the_history_says_so() {
-    let unit = include_str!("../../../packaging/systemd/asg-agent-recover.service");
-    let Some(mut machine) = machine(|root| {
-        std::fs::write(root.join("etc/systemd/system/asg-agent-recover.service"), unit)?;
-        let wants = root.join("etc/systemd/system/multi-user.target.wants");
-        std::fs::create_dir_all(&wants)?;
-        Ok(std::os::unix::fs::symlink(
-            "/etc/systemd/system/asg-agent-recover.service",
-            wants.join("asg-agent-recover.service"),
-        )?)
-    }) else {
-        return;
-    };
+    let Some(mut machine) = machine(with_boot_unit) else { return };
     assert!(wait_until(LONG, || serves(&machine)));
     for mode in ["stop", "crash"] {
         let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 250 --detach"));

@@ -41,6 +41,8 @@ pub enum Move {
     Fire,
     /// nginx was restarted by its owner, and a stranger has got its pid.
     ReusePid,
+    /// The machine is being shut down: everybody is told to end, and nothing can be started any more.
+    ShutDown,
     /// nginx is stopped by its owner, after the fault.
     OwnerStops,
 }
@@ -83,6 +85,10 @@ pub fn moves(world: &World) -> Vec<(Move, World)> {
             w.budget.commands -= 1;
             begin(w, SECOND, Role::Command { detach: true }, 2);
         });
+    }
+    // A machine that is shut down comes up again.
+    if world.down {
+        may(Move::PowerCut { lost: false }, &|w| w.boots(false));
     }
     if world.budget.any == 0 {
         return all;
@@ -158,15 +164,18 @@ fn misfortunes(world: &World, may: May<'_>) {
             may(Move::PowerCut { lost }, &|w| {
                 spend(w);
                 w.budget.cuts -= 1;
-                w.boot += 1;
-                w.record = if lost { w.synced } else { w.record };
-                w.synced = w.record;
-                // Memory is gone; systemd's transient timer, the rules, and all processes with it.
-                w.procs = [None; PLACES];
-                (w.marks, w.timer, w.rules) = (0, None, None);
-                w.keeper_lost = true;
+                w.boots(lost);
             });
         }
+    }
+    if budget.shutdowns > 0 {
+        may(Move::ShutDown, &|w| {
+            spend(w);
+            w.budget.shutdowns -= 1;
+            // Its timer ends with systemd's other units; a keeper is told to end, and does.
+            (w.down, w.timer, w.keeper_lost) = (true, None, true);
+            (0..PLACES).for_each(|place| w.set(place, |p| p.signal = true));
+        });
     }
     if budget.suspensions > 0 && world.time < END {
         may(Move::Suspend, &|w| {

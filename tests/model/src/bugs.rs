@@ -45,13 +45,15 @@ pub enum Bug {
     BootIgnored,
     /// Another fault's record is taken for ours.
     AnyRecordIsOurs,
+    /// Nobody asks whether the machine is being shut down.
+    DeafToShutdown,
     /// A second command begins though a fault is on record.
     SecondBegins,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoSyncOfTheRecord,
         Self::NoSyncOfTheRemoval,
         Self::NoKeeper,
@@ -72,6 +74,7 @@ impl Bug {
         Self::ClockWithoutSuspend,
         Self::BootIgnored,
         Self::AnyRecordIsOurs,
+        Self::DeafToShutdown,
         Self::SecondBegins,
     ];
 
@@ -86,6 +89,7 @@ impl Bug {
             Self::NoLock => action == Action::Lock(Patience::Insist),
             Self::NoMark => action == Action::Mark,
             Self::RestoredUnseen => action == Action::Restore,
+            Self::DeafToShutdown => action == Action::AskMachine,
             _ => false,
         }
     }

@@ -60,7 +60,7 @@ pub fn outcomes(world: &World, place: usize) -> Vec<After> {
         Action::Disarm => done(World { timer: None, ..world.clone() }, Some(Event::Done)),
         Action::Check => {
             let robbed = proc.lock != Some(world.lock_file);
-            let late = robbed || proc.knows.is_none_or(|known| world.is_due(known));
+            let late = robbed || world.down || proc.knows.is_none_or(|known| world.is_due(known));
             let event = match proc.signal {
                 true => Event::Signal,
                 false if late => Event::Failed,
@@ -104,6 +104,9 @@ pub fn outcomes(world: &World, place: usize) -> Vec<After> {
             }
         }
         Action::LetGo => done(world.with(place, |p| p.holds = false), Some(Event::Done)),
+        Action::AskMachine => {
+            done(world.clone(), Some(if world.down { Event::GoingDown } else { Event::Done }));
+        }
         Action::Restore => return restore(world, place),
         Action::Mark => {
             let marks = world.marks | proc.knows.map_or(0, |r| 1 << r.id);
@@ -351,8 +354,19 @@ fn restore(world: &World, place: usize) -> Vec<After> {
     if proc.id != 0 && proc.id != id {
         wrong = Some("another's fault is ended");
     }
+    if world.down && proc.tried {
+        wrong = Some("somebody goes on trying, and the machine waits for him");
+    }
     let mut all = Vec::new();
-    if world.budget.restarts > 0 {
+    if world.down {
+        // Nothing can be started any more; whoever waited for it sees why, or gives up.
+        let tried = world.with(place, |p| p.tried = true);
+        all.push(also(advance(tried.clone(), place, Event::GoingDown), wrong));
+        all.push(also(advance(tried, place, Event::Failed), wrong));
+        if world.kind == Kind::Gone {
+            return all;
+        }
+    } else if world.budget.restarts > 0 {
         let mut failed = world.clone();
         failed.budget.restarts -= 1;
         all.push(also(advance(failed, place, Event::Failed), wrong));

@@ -85,6 +85,8 @@ pub struct Proc {
     pub opened: Option<bool>,
     /// Whether it saw nginx answer since the fault.
     pub saw: bool,
+    /// Whether it has tried to bring nginx back while the machine was going down.
+    pub tried: bool,
     /// Whether, when it looked last, there was a fault for it to end, and nobody at it.
     pub found: bool,
 }
@@ -122,6 +124,8 @@ pub struct Budget {
     pub commands: u8,
     /// nginx stopped by its owner after the fault.
     pub admins: u8,
+    /// Shutdowns.
+    pub shutdowns: u8,
 }
 
 /// Everything.
@@ -159,6 +163,8 @@ pub struct World {
     pub reused: bool,
     /// nginx was stopped by its owner.
     pub by_owner: bool,
+    /// Whether the machine is being shut down.
+    pub down: bool,
     /// The processes.
     pub procs: [Option<Proc>; PLACES],
     /// How much more may go wrong.
@@ -197,6 +203,7 @@ impl World {
             rules: None,
             reused: false,
             by_owner: false,
+            down: false,
             procs: [None; PLACES],
             budget,
             robbed: false,
@@ -231,6 +238,7 @@ impl World {
             early: false,
             opened: None,
             saw: false,
+            tried: false,
             found: false,
         });
     }
@@ -273,6 +281,17 @@ impl World {
         self.procs.iter().flatten().any(|p| p.keeps)
     }
 
+    /// The machine comes up again; what wasn't synced may be lost. Memory is: the mark, systemd's transient timer, the
+    /// rules, and all processes.
+    pub fn boots(&mut self, lost: bool) {
+        self.boot += 1;
+        self.record = if lost { self.synced } else { self.record };
+        self.synced = self.record;
+        self.procs = [None; PLACES];
+        (self.marks, self.timer, self.rules) = (0, None, None);
+        (self.keeper_lost, self.down) = (true, false);
+    }
+
     /// A process ends.
     pub fn end(&mut self, place: usize) {
         self.procs[place] = None;
@@ -303,11 +322,19 @@ impl World {
             Verdict::Recovered | Verdict::Elsewhere if ours.is_some() && !self.robbed_run => {
                 Some("recovered, says somebody, and nginx still fails")
             }
+            Verdict::Left if !self.down => Some("the machine is going down, says somebody, and it isn't"),
+            Verdict::Left if !(self.robbed || self.robbed_run) && !self.is_on_disk(proc.knows) => {
+                Some("left to the next boot, which knows nothing of it")
+            }
             Verdict::Nothing if proc.found && ours.is_some() => {
                 Some("somebody has passed by a fault that was his to end")
             }
             _ => None,
         }
+    }
+
+    fn is_on_disk(&self, known: Option<Rec>) -> bool {
+        known.is_some_and(|known| self.synced.is_some_and(|synced| synced.id == known.id))
     }
 
     /// What must never be, whoever is about to do what.
@@ -322,6 +349,9 @@ impl World {
 
     /// What must not be when nobody can do anything any more and time has ended.
     pub fn wrong_end(&self) -> Option<&'static str> {
+        if self.down && self.procs.iter().flatten().any(|p| !p.stopped) {
+            return Some("the machine goes down, and somebody waits for something");
+        }
         let hurt = self.hurt()?;
         // Without a lock to keep them apart, the keeper may have ended it before it was injected.
         let apart = !(self.robbed_run && self.late);

@@ -46,6 +46,7 @@ fn world(scene: &Scene, kind: Kind, bug: Option<Bug>, any: u8) -> World {
         recovers: scene.recovers,
         commands: scene.commands,
         admins: 1,
+        shutdowns: u8::from(matches!(bug, None | Some(Bug::DeafToShutdown))),
     };
     World { systemd: scene.systemd, ..World::new(kind, bug, budget) }
 }
@@ -73,6 +74,35 @@ fn a_fault_ends_whatever_goes_wrong_in_whatever_order() {
     }
     eprintln!("{all} states");
     assert!(all >= 1_000_000, "{all}");
+}
+
+#[test]
+fn a_machine_that_is_shut_down_waits_for_nobody_and_its_next_boot_ends_the_fault() {
+    let none = Budget {
+        any: 1,
+        kills: 0,
+        stops: 0,
+        cuts: 0,
+        records: 0,
+        runs: 0,
+        suspensions: 0,
+        steps: 0,
+        pids: 0,
+        restarts: 1,
+        signals: 0,
+        verbs: 0,
+        recovers: 0,
+        commands: 0,
+        admins: 0,
+        shutdowns: 1,
+    };
+    for (scene, kind) in SCENES.iter().flat_map(|scene| KINDS.map(|kind| (scene, kind))) {
+        let Scene { verbs, recovers, commands, .. } = *scene;
+        let budget = Budget { verbs, recovers, commands, ..none };
+        let start = World { systemd: scene.systemd, ..World::new(kind, None, budget) };
+        let (states, complete) = sound(start, 400_000);
+        assert!(complete, "{}, {kind:?}: more than {states} states", scene.name);
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What an actor does: each [`Action`] of the machine, and what came of it. Decides nothing: that is the machine's.
 
 mod perform;
-pub use perform::describe;
+mod shutdown;
 mod wait;
+
+pub use perform::describe;
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -48,6 +50,8 @@ pub(super) struct Actor<'a, 'b> {
     /// Where the keeper answers, in `error`.
     port: u16,
     rest: Duration,
+    /// Whether a signal came while nginx was being brought back: the next try comes at once.
+    hurried: bool,
     signal: Option<i32>,
     injected: Option<Instant>,
     effect: Option<(Instant, Observed)>,
@@ -101,6 +105,7 @@ impl<'a, 'b> Actor<'a, 'b> {
             outputs: Vec::new(),
             port: 0,
             rest: REST,
+            hurried: false,
             signal: None,
             injected: None,
             effect: None,
@@ -200,6 +205,7 @@ impl Ending {
         let fallback = match self.verdict {
             Verdict::Busy | Verdict::Active => FaultError::Busy(super::lease::lock::LONGEST),
             Verdict::Taken => FaultError::NotRecovered("another fault has taken its place on record".into()),
+            Verdict::Left => FaultError::GoingDown,
             _ => FaultError::NotRecovered("its keeper has been asked to end it, and has not yet".into()),
         };
         self.error.unwrap_or(fallback)

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::shutdown::Shutdown;
 use super::{Actor, boot_id, millis};
 use crate::fault::error::FaultError;
 use crate::fault::event::{Step, Told, Why};
@@ -72,6 +73,7 @@ impl Actor<'_, '_> {
                 Event::Done
             }
             Action::Courtesy => self.courtesy(),
+            Action::AskMachine => self.ask_machine(),
             Action::Restore => self.restore(),
             Action::Mark => self.mark(),
             Action::Forget => {
@@ -311,6 +313,7 @@ impl Actor<'_, '_> {
             Noted::NotRecovered => {
                 ("not_recovered", self.error.as_ref().map_or(String::new(), ToString::to_string))
             }
+            Noted::Left => ("left", FaultError::GoingDown.to_string()),
         };
         let appended = history::append(&self.paths.log, record, event, &detail);
         let path = history::path(&self.paths.log);
@@ -320,7 +323,7 @@ impl Actor<'_, '_> {
             }
             Noted::Lost => self.tell_lost(),
             Noted::Recovered => failpoint("recover.noted"),
-            Noted::NotRecovered => {}
+            Noted::NotRecovered | Noted::Left => {}
         }
         // A log that can't be written is no reason to leave a fault on record that is over.
         if let Err(e) = appended {
@@ -373,6 +376,10 @@ impl Actor<'_, '_> {
     fn check(&mut self) -> Event {
         if self.interrupted() {
             return Event::Signal;
+        }
+        if unit::is_going_down() {
+            let down = io::Error::other("this machine is being shut down");
+            return self.outcome::<()>(Err(self.not_injected(down)));
         }
         let late = self.record.as_ref().is_none_or(|record| self.is_due(record));
         if late {
@@ -443,6 +450,15 @@ impl Actor<'_, '_> {
         }
     }
 
+    fn ask_machine(&mut self) -> Event {
+        if unit::is_going_down() { self.going_down() } else { Event::Done }
+    }
+
+    fn going_down(&mut self) -> Event {
+        self.error = Some(FaultError::GoingDown);
+        Event::GoingDown
+    }
+
     fn restore(&mut self) -> Event {
         let Some(record) = self.record.clone() else { return Event::Failed };
         let first = self.end_began.is_none();
@@ -459,6 +475,7 @@ impl Actor<'_, '_> {
         self.end_keeper(&record);
         let rebooted = self.is_of_another_boot(&record);
         let paths = self.paths;
+        let shutdown = Shutdown::new(self.waiter.as_ref());
         let restored = match record.target.clone().map(|t| if rebooted { t.of_another_boot() } else { t }) {
             Some(target) => {
                 // A reboot has taken the rules away.
@@ -466,11 +483,16 @@ impl Actor<'_, '_> {
                 let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
                 failpoint("recover.removed_rules");
                 let is_keeper = |pid| arm::is_keeper(paths, &record, pid);
-                removed.and_then(|()| restore(&target, &paths.state, &is_keeper))
+                removed.and_then(|()| restore(&target, &paths.state, &is_keeper, &|| shutdown.look()))
             }
             None => Ok(Vec::new()),
         };
         failpoint("recover.restored");
+        let (told, seen) = (shutdown.told(), shutdown.seen());
+        self.hurried |= told;
+        if restored.is_err() && seen {
+            return self.going_down();
+        }
         match restored {
             Ok(differences) => {
                 for difference in &differences {

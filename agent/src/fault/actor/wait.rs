@@ -267,6 +267,9 @@ impl Actor<'_, '_> {
     }
 
     pub(super) fn rest(&mut self) -> Event {
+        if std::mem::take(&mut self.hurried) {
+            return Event::Done;
+        }
         let until = since_boot() + self.rest;
         self.rest = (2 * self.rest).min(LONGEST_REST);
         if let Some(waiter) = &self.waiter {

@@ -10,6 +10,7 @@ pub(super) enum Step {
     Looked,
     PutBack,
     PutBackSynced,
+    Asked,
     Restored,
     Marked,
     Noted,
@@ -21,6 +22,9 @@ pub(super) enum Step {
     FailureNoted,
     FailureKept,
     FailureUnlocked,
+    Kept,
+    KeptSynced,
+    LeftNoted,
     Rested,
     Unlocked(Verdict),
     UndoForgotten(Verdict),
@@ -55,19 +59,25 @@ impl Machine {
                 match seen.record {
                     OnRecord::Ours => {
                         self.knows = true;
-                        self.to(S::Restored, Action::Restore)
+                        self.to(S::Asked, Action::AskMachine)
                     }
                     OnRecord::Another => self.done(Verdict::Taken),
                     OnRecord::Nothing if seen.ended => self.done(Verdict::Elsewhere),
                     // Removed by somebody, without a look at nginx: should we die now, others must know.
                     OnRecord::Nothing if self.knows => self.to(S::PutBack, Action::Write(Stage::Kept)),
                     OnRecord::Nothing => self.done(Verdict::Nothing),
-                    OnRecord::Unreadable if self.knows => self.to(S::Restored, Action::Restore),
+                    OnRecord::Unreadable if self.knows => self.to(S::Asked, Action::AskMachine),
                     OnRecord::Unreadable => self.failed(Verdict::CannotTell),
                 }
             }
             (S::PutBack, _) => self.to(S::PutBackSynced, Action::Sync),
-            (S::PutBackSynced, _) => self.to(S::Restored, Action::Restore),
+            (S::PutBackSynced, _) => self.to(S::Asked, Action::AskMachine),
+            // Whoever went on trying would keep the machine from going down. What the next boot needs is on disk.
+            (S::Asked | S::Restored, Event::GoingDown) => self.to(S::Kept, Action::Write(Stage::Kept)),
+            (S::Kept, _) => self.to(S::KeptSynced, Action::Sync),
+            (S::KeptSynced, _) => self.to(S::LeftNoted, Action::Note(Noted::Left)),
+            (S::LeftNoted, _) => self.done(Verdict::Left),
+            (S::Asked, _) => self.to(S::Restored, Action::Restore),
             (S::Restored, Event::Done) => self.to(S::Marked, Action::Mark),
             (S::Restored, _) => self.to(S::FailureNoted, Action::Note(Noted::NotRecovered)),
             // Without its mark (a full disk) it ends all the same: the others look for themselves.

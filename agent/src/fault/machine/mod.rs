@@ -73,6 +73,8 @@ pub enum Action {
     LetGo,
     /// The keeper leaves the end to a command that lives, for a moment.
     Courtesy,
+    /// Ask whether this machine is being shut down: then nothing can be started any more.
+    AskMachine,
     /// Bring nginx back by what is observed, and see it answer.
     Restore,
     /// Write the mark: this fault was ended, nginx was seen to answer.
@@ -126,6 +128,8 @@ pub enum Noted {
     Recovered,
     /// nginx did not come back.
     NotRecovered,
+    /// It is left to the next boot.
+    Left,
 }
 
 /// What came of the last action.
@@ -141,6 +145,8 @@ pub enum Event {
     Busy,
     /// A signal came.
     Signal,
+    /// This machine is being shut down.
+    GoingDown,
     /// Of [`Action::Look`].
     Seen(Seen),
     /// Of [`Action::Wait`].
@@ -232,6 +238,8 @@ pub enum Verdict {
     Taken,
     /// nginx did not come back; it stays on record.
     NotRecovered,
+    /// This machine is being shut down; it stays on record for the next boot.
+    Left,
     /// Whether there is a fault can't be told.
     CannotTell,
 }

@@ -14,10 +14,28 @@ use crate::sys::run::bounded;
 
 /// Longer than a default stop of systemd takes before it kills (TimeoutStopSec=, 90 s) makes no sense for a fault.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For who must not wait.
+const BRIEF: Duration = Duration::from_secs(2);
 
 /// Whether systemd runs this machine (sd_booted(3)).
 pub(in crate::fault) fn is_booted() -> bool {
     Path::new("/run/systemd/system").is_dir()
+}
+
+/// Whether this machine is being shut down or rebooted: systemd refuses to start anything then, and waits for every
+/// process, by default for 90 s (`DefaultTimeoutStopSec=`). All ways down lead through one target (bootup(7)); behind it
+/// process 1 is systemd-shutdown(8), which nobody can ask.
+pub(in crate::fault) fn is_going_down() -> bool {
+    let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    // The kernel keeps 15 bytes of a name (proc_pid_comm(5)).
+    if first.trim_end() == "systemd-shutdow" {
+        return true;
+    }
+    let said = || properties_within("shutdown.target", &["ActiveState", "Job"], BRIEF).unwrap_or_default();
+    is_booted() && said().iter().any(|(name, value)| match name.as_str() {
+        "Job" => !["", "0"].contains(&value.as_str()),
+        _ => ["active", "activating"].contains(&value.as_str()),
+    })
 }
 
 /// The unit whose main process nginx is, as systemd says (`MainPID=`, or what its `PIDFile=` names); `None` for one that
@@ -144,7 +162,11 @@ pub(in crate::fault) fn restart(unit: &str) -> io::Result<()> {
 
 /// Several properties of a unit.
 fn properties(unit: &str, names: &[&str]) -> io::Result<BTreeMap<String, String>> {
-    let text = systemctl(&["show", "-p", &names.join(","), "--", unit], PATIENCE)?;
+    properties_within(unit, names, PATIENCE)
+}
+
+fn properties_within(unit: &str, names: &[&str], limit: Duration) -> io::Result<BTreeMap<String, String>> {
+    let text = systemctl(&["show", "-p", &names.join(","), "--", unit], limit)?;
     let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     Ok(text.lines().filter_map(pair).collect())
 }

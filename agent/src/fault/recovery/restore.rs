@@ -27,11 +27,12 @@ pub(in crate::fault) const STARTED: Duration = Duration::from_secs(10);
 const ENDED: Duration = Duration::from_secs(3);
 
 /// Makes sure that nginx runs and answers; its environment lies in the state folder. Gives what is otherwise than it was
-/// before. `Err` says what is in the way.
+/// before. `Err` says what is in the way. Waits no longer once it is `hopeless`.
 pub(in crate::fault) fn restore(
     target: &Target,
     state: &Path,
     is_keeper: &dyn Fn(i32) -> bool,
+    hopeless: &dyn Fn() -> bool,
 ) -> Result<Vec<String>, String> {
     let told = |e: io::Error| e.to_string();
     // A stop that systemd hasn't ended yet would come after us: only another job ends it.
@@ -39,9 +40,12 @@ pub(in crate::fault) fn restore(
     if let Some(master) = current(target).filter(|_| !stopping) {
         carry_on(target, master, is_keeper).map_err(told)?;
         // One that was told to end refuses at once; one that was only stopped answers.
-        let asked = target
-            .endpoint
-            .ask_until(&target.path, STARTED, |a| a.is_some() || a == Answer::Refused && is_ours(target));
+        let asked = target.endpoint.ask_until(&target.path, STARTED, |a| {
+            a.is_some() || a == Answer::Refused && is_ours(target) || hopeless()
+        });
+        if !asked.is_some() && hopeless() {
+            return Err(answered(target, master, asked));
+        }
         match asked {
             answer if answer.is_some() => return verify(target, state, Vec::new()),
             Answer::Refused if is_ours(target) => end_master(target).map_err(told)?,
@@ -57,7 +61,9 @@ pub(in crate::fault) fn restore(
         None => start(target, state),
     };
     if started.is_ok() {
-        target.endpoint.ask_until(&target.path, STARTED, |a| a.is_some() && current(target).is_some());
+        target.endpoint.ask_until(&target.path, STARTED, |a| {
+            a.is_some() && current(target).is_some() || hopeless()
+        });
     }
     if let (Some(_), Some(attributes), Some(master)) = (&target.unit, &target.attributes, current(target)) {
         // What somebody gave the old one by hand; its workers inherited it, unless they have something of their own.
