@@ -32,10 +32,11 @@ pub(in crate::fault) fn is_going_down() -> bool {
         return true;
     }
     let said = || properties_within("shutdown.target", &["ActiveState", "Job"], BRIEF).unwrap_or_default();
-    is_booted() && said().iter().any(|(name, value)| match name.as_str() {
-        "Job" => !["", "0"].contains(&value.as_str()),
-        _ => ["active", "activating"].contains(&value.as_str()),
-    })
+    is_booted()
+        && said().iter().any(|(name, value)| match name.as_str() {
+            "Job" => !["", "0"].contains(&value.as_str()),
+            _ => ["active", "activating"].contains(&value.as_str()),
+        })
 }
 
 /// The unit whose main process nginx is, as systemd says (`MainPID=`, or what its `PIDFile=` names); `None` for one that

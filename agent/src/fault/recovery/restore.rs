@@ -61,9 +61,9 @@ pub(in crate::fault) fn restore(
         None => start(target, state),
     };
     if started.is_ok() {
-        target.endpoint.ask_until(&target.path, STARTED, |a| {
-            a.is_some() && current(target).is_some() || hopeless()
-        });
+        target
+            .endpoint
+            .ask_until(&target.path, STARTED, |a| a.is_some() && current(target).is_some() || hopeless());
     }
     if let (Some(_), Some(attributes), Some(master)) = (&target.unit, &target.attributes, current(target)) {
         // What somebody gave the old one by hand; its workers inherited it, unless they have something of their own.
