@@ -50,6 +50,12 @@ pub struct LogFile {
     pub held: Held,
 }
 
+impl From<ConfError> for LocateError {
+    fn from(error: ConfError) -> Self {
+        Self::Conf(error)
+    }
+}
+
 /// Why no log can be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
@@ -66,7 +72,7 @@ pub enum LocateError {
     },
     /// The configuration that was named can't be read.
     #[error("nginx's configuration: {0}")]
-    Conf(#[from] ConfError),
+    Conf(ConfError),
     /// Only bytes that are written as they are can be followed.
     #[error("{}: it is compressed; unpack it and name the result with --log, or let nginx log without gzip", .0.display())]
     Compressed(PathBuf),

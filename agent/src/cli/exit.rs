@@ -79,7 +79,8 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 /// Tells a failure and gives the exit code.
 pub(super) fn code(result: Result<Exit, Failure>, json: bool) -> ExitCode {
     let exit = result.unwrap_or_else(|Failure { exit, error }| {
-        let message = told_once(&error);
+        // A cause that the text before it tells is no source of its error (see the test).
+        let message = format!("{error:#}");
         let mut out = Output::new(json);
         out.event(&ErrorEvent { event: "error", exit: exit.number(), message: &message });
         out.note(&format!("agent: {message}"));
@@ -88,28 +89,55 @@ pub(super) fn code(result: Result<Exit, Failure>, json: bool) -> ExitCode {
     ExitCode::from(exit.number())
 }
 
-/// An error and its causes in one line. A cause that the text before it tells already isn't told again.
-fn told_once(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    /// What the system said, told by every error that has such a cause.
+    fn cause() -> std::io::Error {
+        std::io::Error::other("CAUSE")
+    }
 
     #[test]
-    fn a_cause_is_told_once() {
-        let error =
-            anyhow::anyhow!("No such file").context("cannot read /x: No such file").context("no settings");
-        assert_eq!(told_once(&error), "no settings: cannot read /x: No such file");
+    fn every_error_tells_its_cause_once() {
+        use crate::access_log::balancer::BalancerError;
+        use crate::access_log::locate::LocateError;
+        use crate::config::ConfigError;
+        use crate::drill::schedule::run::DrillError;
+        use crate::fault::FaultError as F;
+        use crate::fault::record::RecordError as R;
+        use crate::nginx::conf::ConfError;
+        use crate::serve::ServeError;
+        use crate::stress::run::StressError;
+        let path = || std::path::PathBuf::from("/x");
+        let conf = || ConfError::Read { path: path(), included: String::new(), why: cause() };
+        let inject = || F::Inject { what: "stop".into(), why: cause() };
+        let parse = serde_json::Error::io(cause());
+        let errors: Vec<anyhow::Error> = vec![
+            F::Folder { path: path(), why: cause() }.into(),
+            F::File { path: path(), why: cause() }.into(),
+            F::Record(R::Read { path: path(), why: cause() }).into(),
+            F::Record(R::Write { path: path(), why: cause() }).into(),
+            F::Record(R::Parse { path: path(), why: parse }).into(),
+            inject().into(),
+            F::Wait(cause()).into(),
+            F::Lease(cause().to_string()).into(),
+            F::NotRecovered(cause().to_string()).into(),
+            ServeError::Bind { key: "serve.listen", addr: ([127, 0, 0, 1], 80).into(), why: cause() }.into(),
+            ServeError::System { what: "start", why: cause() }.into(),
+            DrillError::System { what: "start", why: cause() }.into(),
+            DrillError::Fault(inject()).into(),
+            BalancerError::Read { path: path(), why: cause() }.into(),
+            conf().into(),
+            LocateError::from(conf()).into(),
+            ConfigError::Read { path: path(), source: cause() }.into(),
+            StressError::Stat(cause()).into(),
+            StressError::Threads { workers: 1, why: cause() }.into(),
+            StressError::Signals(cause()).into(),
+            crate::cli::told::failure(inject()).error,
+            anyhow::Error::from(cause()).context("cannot write"),
+        ];
+        for error in errors {
+            let told = format!("{error:#}");
+            assert_eq!(told.matches("CAUSE").count(), 1, "{told}");
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! `agent fail`: makes nginx fail for a while.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::output::Output;
-use crate::cli::recover::failure;
+use crate::cli::told::{failure, print};
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
-use crate::fault::event::{Event, Outcome, Step, Told, Why};
+use crate::fault::event::Outcome;
 use crate::fault::preflight::{Choose, Plan, Request, rehearsed};
 use crate::fault::{self, MAX, MAX_FORCED, Mode, history};
 use crate::nginx::target::Lookup;
@@ -230,62 +229,5 @@ fn say_result(out: &mut Output, outcome: &Outcome) {
     out.event(&result);
     if outcome.detached {
         out.text("the keeper ends it; `agent recover` ends it now");
-    }
-}
-
-/// Prints what a fault tells.
-pub(super) fn print(out: &mut Output, told: &Told) {
-    match told {
-        Told::Event(event) => {
-            clear_countdown(out);
-            out.event(event);
-            out.text(&sentence(event));
-        }
-        Told::Warning(text) => {
-            clear_countdown(out);
-            out.note(&format!("agent: {text}"));
-        }
-        Told::Holding { left, observed } if std::io::stderr().is_terminal() => {
-            out.progress(format!("\r\x1b[K{left:4} s left, {observed}; Ctrl-C ends it now"));
-        }
-        Told::Holding { .. } => {}
-    }
-}
-
-fn clear_countdown(out: &mut Output) {
-    if std::io::stderr().is_terminal() {
-        out.progress("\r\x1b[K".to_owned());
-    }
-}
-
-pub(super) fn sentence(event: &Event) -> String {
-    let mode = event.mode.name();
-    let what = match &event.step {
-        Step::Armed { pid, duration_ms, lease_pid, .. } => {
-            let on = pid.map_or(String::new(), |pid| format!(" on nginx {pid}"));
-            format!("armed      {mode}{on} for {} s; keeper {lease_pid} ends it", *duration_ms as f64 / 1e3)
-        }
-        Step::Injected => format!("injected   {mode}"),
-        Step::Effective { observed } => format!("effective  {observed}"),
-        Step::Lost { effective_ms, what } => {
-            format!("lost       after {:.1} s: {what}", *effective_ms as f64 / 1e3)
-        }
-        Step::Recovering { why } => format!("recovering {}", because(*why)),
-        Step::Recovered { first_ok_after_ms } => format!("recovered  after {first_ok_after_ms} ms"),
-    };
-    format!("{}  {what}", event.at)
-}
-
-fn because(why: Why) -> &'static str {
-    match why {
-        Why::Deadline => "the time is over",
-        Why::Signal => "a signal asked for it",
-        Why::Asked => "`agent recover` asked for it",
-        Why::NoEffect => "it had no effect",
-        Why::Released => "its keeper was killed, and nginx runs on",
-        Why::Reboot => "the machine was started again",
-        Why::Undone => "nginx answers: something else has started it again",
-        Why::Lost => "its effect went before its time",
-        Why::Unkept => "its keeper is gone, and no other one can be had",
     }
 }

@@ -17,6 +17,7 @@ mod serve;
 mod settings;
 mod status;
 mod stress;
+mod told;
 mod watch;
 mod writer;
 

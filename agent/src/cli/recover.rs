@@ -1,11 +1,10 @@
 //! `agent recover`: ends the fault of this machine, and what every other verb does about one that is overdue.
 
-use crate::cli::fail::print;
 use crate::cli::output::Output;
+use crate::cli::told::{failure, print};
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::fault::event::Told;
-use crate::fault::record::RecordError;
-use crate::fault::{self, Ended, FaultError};
+use crate::fault::{self, Ended};
 
 /// End a fault now, and see nginx answer
 ///
@@ -71,18 +70,4 @@ pub(super) fn overdue(common: &Common) {
 fn describe(event: &fault::event::Event) -> String {
     let step = serde_json::to_value(&event.step).unwrap_or_default();
     format!("{} {}", event.mode.name(), step["event"].as_str().unwrap_or_default())
-}
-
-/// An error of the room with its exit code.
-pub(super) fn failure(error: FaultError) -> Failure {
-    let exit = match &error {
-        e if e.is_refusal() => Exit::Refused,
-        FaultError::NotRecovered(_) | FaultError::GoingDown | FaultError::Inject { .. } => Exit::No,
-        FaultError::Record(RecordError::Read { .. } | RecordError::Parse { .. }) => {
-            let hint = "see whether nginx answers, start it if it does not, and only then remove that file";
-            return Failure::new(Exit::CannotTell, anyhow::Error::new(error).context(hint));
-        }
-        _ => Exit::CannotTell,
-    };
-    Failure::new(exit, error)
 }

@@ -15,20 +15,20 @@ pub enum FaultError {
     #[error("a fault is root's to make and to end: run this with sudo")]
     NotRoot,
     /// A folder of ours can't be used.
-    #[error("{}: {source}; a fault needs this folder to be root's and writable", path.display())]
+    #[error("{}: {why}; a fault needs this folder to be root's and writable", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
         /// What is wrong with it.
-        source: io::Error,
+        why: io::Error,
     },
     /// A file of ours can't be used.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {why}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: io::Error,
+        why: io::Error,
     },
     /// The record can't be known or kept.
     #[error(transparent)]
@@ -168,12 +168,12 @@ pub enum FaultError {
     #[error("the keeper that would end the fault could not be started: {0}; nothing was touched")]
     Lease(String),
     /// The fault can't be injected.
-    #[error("{what}: {source}")]
+    #[error("{what}: {why}")]
     Inject {
         /// What was tried.
         what: String,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// It isn't over.
     #[error("not recovered: {0}; the fault stays on record and is tried again, see `agent recover`")]

@@ -58,27 +58,27 @@ pub struct Inputs {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address can't be had.
-    #[error("{key}: cannot listen on {addr}: {source}{}", hint(source, *addr))]
+    #[error("{key}: cannot listen on {addr}: {why}{}", hint(why, *addr))]
     Bind {
         /// The setting.
         key: &'static str,
         /// The address.
         addr: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// The system is out of something.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {why}")]
     System {
         /// What was tried.
         what: &'static str,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
-fn hint(source: &io::Error, addr: SocketAddr) -> String {
-    match source.kind() {
+fn hint(why: &io::Error, addr: SocketAddr) -> String {
+    match why.kind() {
         io::ErrorKind::AddrInUse => format!(" (`ss -ltnp sport = :{}` shows who does)", addr.port()),
         io::ErrorKind::PermissionDenied => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned(),
         _ => String::new(),
@@ -86,7 +86,7 @@ fn hint(source: &io::Error, addr: SocketAddr) -> String {
 }
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> ServeError {
-    move |source| ServeError::System { what, source }
+    move |why| ServeError::System { what, why }
 }
 
 /// Serves until a signal ends it; returns which.
@@ -94,7 +94,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServeError {
 /// # Errors
 /// When an address can't be had or the system is out of threads.
 pub fn run(mut inputs: Inputs) -> Result<i32, ServeError> {
-    let bind = |key, addr| front::bind(addr).map_err(|source| ServeError::Bind { key, addr, source });
+    let bind = |key, addr| front::bind(addr).map_err(|why| ServeError::Bind { key, addr, why });
     let public = bind("serve.listen", inputs.serve.listen)?;
     let admin = bind("serve.admin", inputs.serve.admin)?;
     // Each connection has one, and something is left for the checks.

@@ -36,13 +36,13 @@ pub enum StressError {
     Stat(io::Error),
     /// No more threads.
     #[error(
-        "cannot start {workers} workers: {source}; ask for fewer, or see `ulimit -u`, `ulimit -v` and the cgroup's pids.max"
+        "cannot start {workers} workers: {why}; ask for fewer, or see `ulimit -u`, `ulimit -v` and the cgroup's pids.max"
     )]
     Threads {
         /// How many were asked for.
         workers: u32,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// The signals.
     #[error("cannot wait for signals: {0}")]
@@ -168,7 +168,7 @@ pub fn run(plan: &Plan, setting: Setting<'_>, tell: &mut dyn FnMut(Event)) -> Re
     let began = Timestamp::now().as_millisecond() as f64 / 1000.0;
     let deadline = plan.secs.map(|secs| since_boot() + secs);
     let crew = Crew::start(plan, setting.cpus, deadline, &setting.aside)
-        .map_err(|source| StressError::Threads { workers: plan.workers, source })?;
+        .map_err(|why| StressError::Threads { workers: plan.workers, why })?;
     let record = Running::of(plan, setting.who).hold(setting.run_dir);
     let tids = crew.tids();
     let manners = Manners::of(plan.priority, &tids);

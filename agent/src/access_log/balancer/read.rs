@@ -24,12 +24,12 @@ const LONGEST: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum BalancerError {
     /// A file or folder can't be read.
-    #[error("--elb-log: cannot read {}: {source}", path.display())]
+    #[error("--elb-log: cannot read {}: {why}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// There is no health check in it.
     #[error("--elb-log: no health check in {}{}; a line is like: http 2026-11-14T22:13:20.123456Z 0.002 \
@@ -61,7 +61,7 @@ pub struct Checks {
 pub fn read(path: &Path) -> Result<Checks, BalancerError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| BalancerError::Read { path, source }
+        move |why| BalancerError::Read { path, why }
     };
     let mut files = Vec::new();
     if std::fs::metadata(path).map_err(failed(path))?.is_dir() {

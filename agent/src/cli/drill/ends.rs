@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use serde_json::Value;
 
-use crate::cli::recover::failure;
+use crate::cli::told::failure;
 use crate::cli::{Exit, Failure};
 use crate::drill::analysis::report::Report;
 use crate::drill::analysis::verdict::Answer;

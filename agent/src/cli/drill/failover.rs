@@ -15,7 +15,7 @@ use super::view::View;
 use crate::cli::exit::OrExit;
 use crate::cli::fail::Fail;
 use crate::cli::output::Output;
-use crate::cli::recover::failure;
+use crate::cli::told::failure;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;

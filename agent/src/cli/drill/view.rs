@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::ends::last_line;
 use super::live::{Live, NAME, columns, paint};
-use crate::cli::fail::sentence;
+use crate::cli::told::sentence;
 use crate::cli::output::Output;
 use crate::drill::analysis::compare::shown;
 use crate::drill::analysis::evidence::bounds as range;

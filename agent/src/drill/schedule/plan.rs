@@ -102,11 +102,11 @@ pub enum DrillError {
     #[error(transparent)]
     Fault(#[from] FaultError),
     /// The system refuses.
-    #[error("{what}: {source}")]
+    #[error("{what}: {why}")]
     System {
         /// What was tried.
         what: &'static str,
         /// What it said.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }

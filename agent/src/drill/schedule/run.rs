@@ -294,7 +294,7 @@ impl State<'_> {
             What::Fault(paths, request) => {
                 let started = Breaker::start(paths.clone(), request.clone());
                 let what = "a thread for the fault";
-                self.breaker = Some(started.map_err(|source| DrillError::System { what, source })?);
+                self.breaker = Some(started.map_err(|why| DrillError::System { what, why })?);
                 self.begin(Phase::Fault);
             }
         }

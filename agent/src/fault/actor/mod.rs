@@ -230,7 +230,7 @@ impl Ending {
 }
 
 pub(super) fn boot_id(paths: &Paths) -> Result<String, FaultError> {
-    clock::boot_id().map_err(|source| FaultError::Folder { path: paths.state.clone(), source })
+    clock::boot_id().map_err(|why| FaultError::Folder { path: paths.state.clone(), why })
 }
 
 pub(super) fn millis(d: Duration) -> u64 {

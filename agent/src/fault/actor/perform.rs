@@ -48,7 +48,7 @@ impl Actor<'_, '_> {
             Action::Write(stage) => self.write(stage),
             Action::Sync => {
                 let path = self.paths.state.clone();
-                let synced = file::sync_folder(&path).map_err(|source| FaultError::File { path, source });
+                let synced = file::sync_folder(&path).map_err(|why| FaultError::File { path, why });
                 self.outcome(synced)
             }
             Action::Note(noted) => self.note(noted),
@@ -79,7 +79,7 @@ impl Actor<'_, '_> {
             Action::Forget => {
                 let path = environment::path(&self.paths.state);
                 let gone = environment::forget(&self.paths.state);
-                self.outcome(gone.map_err(|source| FaultError::File { path, source }))
+                self.outcome(gone.map_err(|why| FaultError::File { path, why }))
             }
             Action::Remove => {
                 // Only ours; one that can't be read has been ours.
@@ -97,7 +97,7 @@ impl Actor<'_, '_> {
             }
             Action::Disarm => {
                 if let Some(record) = self.record.as_ref().filter(|_| unit::is_booted()) {
-                    timer::disarm(record);
+                    timer::disarm(self.paths, record);
                 }
                 Event::Done
             }
@@ -272,7 +272,7 @@ impl Actor<'_, '_> {
     fn keep_environment(&mut self) -> Event {
         let path = environment::path(&self.paths.state);
         let kept = environment::keep(&self.paths.state, self.environment.as_deref());
-        self.outcome(kept.map_err(|source| FaultError::File { path, source }))
+        self.outcome(kept.map_err(|why| FaultError::File { path, why }))
     }
 
     fn write(&mut self, stage: Stage) -> Event {
@@ -319,7 +319,7 @@ impl Actor<'_, '_> {
         let path = history::path(&self.paths.log);
         match noted {
             Noted::Armed => {
-                return self.outcome(appended.map_err(|source| FaultError::File { path, source }));
+                return self.outcome(appended.map_err(|why| FaultError::File { path, why }));
             }
             Noted::Lost => self.tell_lost(),
             Noted::Recovered => failpoint("recover.noted"),
@@ -383,8 +383,8 @@ impl Actor<'_, '_> {
         }
         let late = self.record.as_ref().is_none_or(|record| self.is_due(record));
         if late {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "its time was over before it began");
-            return self.outcome::<()>(Err(self.not_injected(source)));
+            let why = io::Error::new(io::ErrorKind::TimedOut, "its time was over before it began");
+            return self.outcome::<()>(Err(self.not_injected(why)));
         }
         if !self.lock.as_ref().is_some_and(|lock| lock.is_current(&lock::path(self.paths))) {
             let robbed = io::Error::other("the lock was removed by somebody meanwhile");
@@ -393,11 +393,11 @@ impl Actor<'_, '_> {
         Event::Done
     }
 
-    fn not_injected(&self, source: io::Error) -> FaultError {
+    fn not_injected(&self, why: io::Error) -> FaultError {
         let mode = self.record.as_ref().map_or("", |record| record.mode.name());
         let target = self.record.as_ref().and_then(|record| record.target.as_ref());
         let on = target.map_or(String::new(), |t| format!(" nginx {}", t.master.pid));
-        FaultError::Inject { what: format!("{mode}{on}"), source }
+        FaultError::Inject { what: format!("{mode}{on}"), why }
     }
 
     fn open(&mut self) -> Event {

@@ -201,7 +201,7 @@ impl Actor<'_, '_> {
                 self.error = Some(FaultError::Busy(limit));
                 Event::Busy
             }
-            Err(source) => self.outcome::<()>(Err(FaultError::File { path, source })),
+            Err(why) => self.outcome::<()>(Err(FaultError::File { path, why })),
         }
     }
 

@@ -57,7 +57,7 @@ impl Keeper {
     /// answers at, or zero.
     pub(in crate::fault) fn begin(&mut self) -> Result<u16, FaultError> {
         let pid = self.pid();
-        let failed = |source| FaultError::Inject { what: format!("the part of keeper {pid}"), source };
+        let failed = |why| FaultError::Inject { what: format!("the part of keeper {pid}"), why };
         let stdin = self.child.stdin.take().ok_or_else(|| failed(io::Error::other("no pipe to it")))?;
         (&stdin).write_all(BEGIN).map_err(failed)?;
         let said = read_line(&mut self.stdout);
@@ -142,7 +142,7 @@ pub(in crate::fault) fn keepers_lock(paths: &Paths) -> std::path::PathBuf {
 /// Whether a keeper is there.
 pub(in crate::fault) fn is_held(paths: &Paths) -> Result<bool, FaultError> {
     let path = keepers_lock(paths);
-    let free = Lock::try_take(&path).map_err(|source| FaultError::File { path, source })?;
+    let free = Lock::try_take(&path).map_err(|why| FaultError::File { path, why })?;
     Ok(free.is_none())
 }
 

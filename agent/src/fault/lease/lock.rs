@@ -28,7 +28,7 @@ pub(in crate::fault) fn take(paths: &Paths, limit: Duration) -> Result<Option<Lo
     let folder = file::ensure_folder(&paths.run);
     let taken = folder
         .and_then(|()| Lock::take_within(&path, limit))
-        .map_err(|source| FaultError::File { path, source })?;
+        .map_err(|why| FaultError::File { path, why })?;
     if let (Some(lock), Ok(us)) = (&taken, Identity::ours()) {
         // A full disk is no reason not to recover.
         let _ = lock.note(&serde_json::to_string(&us).unwrap_or_default());

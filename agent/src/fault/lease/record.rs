@@ -189,28 +189,28 @@ impl Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The file can't be read or trusted.
-    #[error("cannot read the fault record {}: {source}", path.display())]
+    #[error("cannot read the fault record {}: {why}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// The file can't be written or removed.
-    #[error("cannot write the fault record {}: {source}", path.display())]
+    #[error("cannot write the fault record {}: {why}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// The file isn't a record.
-    #[error("the fault record {} cannot be understood: {source}", path.display())]
+    #[error("the fault record {} cannot be understood: {why}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
         /// Where.
-        source: serde_json::Error,
+        why: serde_json::Error,
     },
 }
 
@@ -272,9 +272,9 @@ impl Record {
     pub fn read(state: &Path) -> Result<Option<Self>, RecordError> {
         let path = Self::path(state);
         let bytes = file::read_trusted(&path, MAX_BYTES)
-            .map_err(|source| RecordError::Read { path: path.clone(), source })?;
+            .map_err(|why| RecordError::Read { path: path.clone(), why })?;
         bytes
-            .map(|b| serde_json::from_slice(&b).map_err(|source| RecordError::Parse { path, source }))
+            .map(|b| serde_json::from_slice(&b).map_err(|why| RecordError::Parse { path, why }))
             .transpose()
     }
 
@@ -290,7 +290,7 @@ impl Record {
         bytes
             .and_then(|b| if fits(&b) { Ok(b) } else { Err(io::Error::other("it would be too large")) })
             .and_then(|bytes| file::put(&path, &bytes, 0o644))
-            .map_err(|source| RecordError::Write { path, source })
+            .map_err(|why| RecordError::Write { path, why })
     }
 
     /// Removes the record: the fault is over, verified. It stays so through a power cut once the folder was synced, too.
@@ -299,7 +299,7 @@ impl Record {
     /// When the folder can't be written.
     pub fn remove(state: &Path) -> Result<(), RecordError> {
         let path = Self::path(state);
-        file::unlink(&path).map_err(|source| RecordError::Write { path, source })
+        file::unlink(&path).map_err(|why| RecordError::Write { path, why })
     }
 
     /// How long the fault is still in force at `now` (since boot) in the boot `boot_id`; `None` when it is over, and

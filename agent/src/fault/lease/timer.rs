@@ -2,12 +2,16 @@
 //! that started them, and the service that they run in. Beside the keeper, not in its place.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, linkat, statvfs};
 
 use crate::config::Paths;
 use crate::fault::lease::record::Record;
 use crate::fault::plan::unit::{property, run, systemctl};
 use crate::sys::clock::since_boot;
+use crate::sys::file;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The command and the keeper come first; the timer is for when neither is left.
@@ -25,7 +29,7 @@ pub(in crate::fault) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
         return Ok(()); // for another keeper
     }
     let left = record.deadline().saturating_sub(since_boot()) + AFTER;
-    let (unit, agent) = (format!("--unit={}", name(record)), std::env::current_exe()?);
+    let (unit, agent) = (format!("--unit={}", name(record)), program(paths)?);
     let active = format!("--on-active={}ms", left.as_millis());
     let path = |p: &std::path::Path| p.to_string_lossy().into_owned();
     let (agent, state, at, log) = (path(&agent), path(&paths.state), path(&paths.run), path(&paths.log));
@@ -54,7 +58,23 @@ pub(in crate::fault) fn arm(paths: &Paths, record: &Record) -> io::Result<()> {
     }
 }
 
+/// What it runs: a name of our own for the very file that we run, so that it is there, and the same, whatever becomes of
+/// the one that we were started by. Where that can't be had (another file system, one where nothing may be run), that one.
+fn program(paths: &Paths) -> io::Result<PathBuf> {
+    let own = link(paths);
+    let may_run = || statvfs(&paths.state).is_ok_and(|s| !s.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    let _ = file::unlink(&own);
+    let linked = linkat(CWD, "/proc/self/exe", CWD, &own, AtFlags::SYMLINK_FOLLOW);
+    if linked.is_ok() && may_run() { Ok(own) } else { std::env::current_exe() }
+}
+
+/// Called as the program is: `ps` and `pkill` know it by that name.
+fn link(paths: &Paths) -> PathBuf {
+    paths.state.join("agent")
+}
+
 /// Takes it away; one that fires all the same finds nothing on record.
-pub(in crate::fault) fn disarm(record: &Record) {
+pub(in crate::fault) fn disarm(paths: &Paths, record: &Record) {
+    let _ = file::unlink(&link(paths));
     let _ = systemctl(&["--no-block", "stop", &format!("{}.timer", name(record))], PATIENCE);
 }

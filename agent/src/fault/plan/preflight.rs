@@ -85,7 +85,7 @@ pub(in crate::fault) fn permitted(paths: &Paths) -> Result<(), FaultError> {
     }
     for path in [&paths.state, &paths.run, &paths.log] {
         crate::sys::file::ensure_folder(path)
-            .map_err(|source| FaultError::Folder { path: path.clone(), source })?;
+            .map_err(|why| FaultError::Folder { path: path.clone(), why })?;
     }
     Ok(())
 }

@@ -40,14 +40,14 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
     /// A file can't be read.
-    #[error("cannot read {}: {source}{included}", path.display())]
+    #[error("cannot read {}: {why}{included}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Where it is included, as the message's end; empty for the main file.
         included: String,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// A file isn't nginx's syntax.
     #[error("{place}: {message}")]

@@ -66,10 +66,10 @@ fn load_file(
 ) -> Result<Vec<Directive>, ConfError> {
     let place = || from.cloned().unwrap_or_else(|| Place { file: path.into(), line: 1 });
     let read = budget.read(path).map_err(|spent| too_much(place(), spent))?;
-    let text = read.map_err(|source| ConfError::Read {
+    let text = read.map_err(|why| ConfError::Read {
         path: path.to_owned(),
         included: from.map(|place| format!(" (included at {place})")).unwrap_or_default(),
-        source,
+        why,
     })?;
     Parser { words: Words::new(&text), file: path.into(), folder, depth, budget }.block(false, true)
 }
