@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::ends::last_line;
 use super::live::{Live, NAME, columns, paint};
-use crate::cli::told::sentence;
 use crate::cli::output::Output;
+use crate::cli::told::sentence;
 use crate::drill::analysis::compare::shown;
 use crate::drill::analysis::evidence::bounds as range;
 use crate::drill::analysis::predict::Prediction;

@@ -273,9 +273,7 @@ impl Record {
         let path = Self::path(state);
         let bytes = file::read_trusted(&path, MAX_BYTES)
             .map_err(|why| RecordError::Read { path: path.clone(), why })?;
-        bytes
-            .map(|b| serde_json::from_slice(&b).map_err(|why| RecordError::Parse { path, why }))
-            .transpose()
+        bytes.map(|b| serde_json::from_slice(&b).map_err(|why| RecordError::Parse { path, why })).transpose()
     }
 
     /// Puts this record in the place of the one there is. It survives a power cut once the folder was synced, too.
