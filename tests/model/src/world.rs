@@ -323,7 +323,7 @@ impl World {
                 Some("recovered, says somebody, and nginx still fails")
             }
             Verdict::Left if !self.down => Some("the machine is going down, says somebody, and it isn't"),
-            Verdict::Left if !(self.robbed || self.robbed_run) && !self.is_on_disk(proc.knows) => {
+            Verdict::Left if !(self.robbed || self.robbed_run || self.is_on_disk(proc.knows)) => {
                 Some("left to the next boot, which knows nothing of it")
             }
             Verdict::Nothing if proc.found && ours.is_some() => {
