@@ -130,7 +130,7 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
             },
             own: false,
         };
-        book.samples.push(sample);
+        book.enter(sample);
     }
     let mut marks = Marks { end: story.end, ..Marks::default() };
     marks.begin(Phase::Baseline, Duration::ZERO);

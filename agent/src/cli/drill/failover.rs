@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::watch;
 
 use super::args::{CheckArgs, ClientArgs};
-use super::ends::{DESCRIPTORS, can_be_written, exit, line, percent, refused, write};
+use super::ends::{DESCRIPTORS, can_be_written, exit, has_room, line, percent, refused, write};
 use super::history::{EarlierArgs, keep};
 use super::view::View;
 use crate::cli::exit::OrExit;
@@ -47,8 +47,6 @@ use crate::sys::sigwait::Signals;
 const IMDS_LIMIT: Duration = Duration::from_secs(3);
 /// How long what runs here may take to say who it is.
 const HERE_LIMIT: Duration = Duration::from_secs(1);
-/// As many requests are kept, 40 bytes each. (A day at twenty a second to two addresses is less.)
-const MOST_REQUESTS: u128 = 5_000_000;
 /// nginx's own restart, at most, where the fault's length is only planned.
 const RESTART: Duration = Duration::from_secs(2);
 
@@ -216,14 +214,7 @@ impl Failover {
         if self.observe {
             between("--secs", self.secs, 1000, 86_400_000)?;
         }
-        let each = u128::from(self.rps) * (self.secs.0 + self.before().0).as_millis() / 1000;
-        let requests = each * self.client.resolve.len().max(2) as u128;
-        if requests > MOST_REQUESTS {
-            return usage(format!(
-                "--rps {} for {} would be {requests} requests, and at most {MOST_REQUESTS} are kept in memory: lower --rps",
-                self.rps, self.secs
-            ));
-        }
+        has_room(self.rps, self.client.resolve.len(), self.secs.0 + self.before().0).or_exit(Exit::Usage)?;
         if self.observe && (self.conf.is_some() || self.pid.is_some() || self.status.is_some()) {
             return usage("--observe touches nothing: leave out --conf, --pid and --status".to_owned());
         }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::ends::percent;
-use super::ends::{DESCRIPTORS, can_be_written, line, write};
+use super::ends::{DESCRIPTORS, can_be_written, has_room, line, write};
 use super::history::keep;
 use super::scale_view::View;
 use crate::cli::exit::OrExit;
@@ -106,6 +106,8 @@ impl Scale {
                 anyhow!("--target is above 0, at most 100; --secs at least 1"),
             ));
         }
+        has_room(self.rps, self.resolve.len(), self.baseline.0 + self.secs.0 + self.watch.0)
+            .or_exit(Exit::Usage)?;
         if let Some(path) = &self.report {
             can_be_written(path).or_exit(Exit::Usage)?;
         }
@@ -304,8 +306,8 @@ impl<'a> Session<'a> {
     }
 
     fn nameless(&self) -> String {
-        let all = &self.book.samples;
-        if all.iter().any(|one| one.is_ok()) {
+        let all = self.book.samples();
+        if (all.errors() as usize) < all.len() {
             let header = &self.scale.instance_header;
             return format!("no answer names its instance in {header}: add it in nginx, or measure /health");
         }

@@ -14,7 +14,7 @@ use crate::drill::analysis::compare::shown;
 use crate::drill::analysis::evidence::bounds as range;
 use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::{Facts, Report, Run, Source};
-use crate::drill::analysis::strip::{cells, slice};
+use crate::drill::analysis::strip::{Row, slice};
 use crate::drill::analysis::verdict::{Answer, Verdict, secs};
 use crate::drill::analysis::window::ms;
 use crate::drill::client::names::Change;
@@ -291,15 +291,23 @@ impl View {
             slice.as_secs_f64()
         ));
         let colours = out.colours();
-        for (place, node) in result.nodes.iter().enumerate() {
-            let mine = run.book.samples.iter().filter(|one| usize::from(one.node) == place);
-            out.text(&format!("{:<NAME$} {}", node.node, paint(&cells(mine, slice, count), colours)));
+        let rows = |count_of: usize| vec![Row::new(slice, count); count_of];
+        let (mut nodes, mut instances) = (rows(result.nodes.len()), rows(result.instances.len()));
+        for one in run.book.samples().iter() {
+            if let Some(row) = nodes.get_mut(usize::from(one.node)) {
+                row.take(&one);
+            }
+            if let Some(row) = one.instance.and_then(|place| instances.get_mut(usize::from(place))) {
+                row.take(&one);
+            }
         }
-        for (place, instance) in result.instances.iter().enumerate() {
-            let mine = run.book.samples.iter().filter(|one| one.instance.map(usize::from) == Some(place));
+        for (node, row) in result.nodes.iter().zip(nodes) {
+            out.text(&format!("{:<NAME$} {}", node.node, paint(&row.cells, colours)));
+        }
+        for (instance, row) in result.instances.iter().zip(instances) {
             let us = if Some(&instance.instance) == result.facts.instance.as_ref() { "*" } else { "" };
             let name = format!("{}{us}", instance.instance);
-            out.text(&format!("{name:<NAME$} {}", paint(&cells(mine, slice, count), colours)));
+            out.text(&format!("{name:<NAME$} {}", paint(&row.cells, colours)));
         }
     }
 }

@@ -225,7 +225,7 @@ pub fn build(
     let prediction = prediction(check, &failure, marks, facts.observed);
     let baseline = marks.trouble().unwrap_or(marks.end);
     let nodes = window::nodes(book, marks, us, &run.present);
-    let troubled = book.samples.iter().filter(|one| one.start() >= baseline);
+    let troubled = book.samples().iter().filter(|one| one.start() >= baseline);
     let window = Window::of(troubled);
     let instances = window::instances(book, baseline);
     let usual = Duration::from_secs(2) / facts.about.rps.max(1);
@@ -233,7 +233,7 @@ pub fn build(
     let mut evidence = Evidence {
         prediction,
         gap,
-        late: book.samples.iter().map(Sample::late).max().unwrap_or_default(),
+        late: book.samples().latest(),
         interval: check.interval,
         nodes: &nodes,
         outage: window.map(|w| w.length()),
@@ -266,7 +266,7 @@ pub fn build(
         hypothesis,
         cleanup: evidence.cleanup(),
         safety: evidence.safety(),
-        requests: book.samples.len() as u64,
+        requests: book.samples().len() as u64,
         errors: window.map_or(0, |w| w.errors),
         unfinished: run.unfinished,
         first_error_ms: window.map(|w| ms(w.first)),
@@ -282,8 +282,8 @@ pub fn build(
         recovering_ms: at(marks.recovering),
         recovered_ms: at(marks.recovered),
         signal: run.signal,
-        phases: latency::phases(&book.samples, marks),
-        schedule: Lateness::of(&book.samples),
+        phases: latency::phases(book.samples(), marks),
+        schedule: Lateness::of(book.samples()),
         nodes,
         instances,
         control: control::groups(book, marks, run.us.as_deref()),
@@ -308,22 +308,17 @@ fn failed_open(
     let (Some(prediction), Some(effective)) = (prediction, run.marks.effective) else { return Vec::new() };
     let Some(detection) = prediction.detection else { return Vec::new() };
     let (from, until) = (effective + detection.most + above, run.marks.recovering.unwrap_or(run.marks.end));
-    let is_open = |node: &usize| {
-        let late =
-            |one: &&Sample| usize::from(one.node) == *node && one.start() >= from && one.start() < until;
-        let mut ours = false;
-        for one in run.book.samples.iter().filter(late) {
-            let by_us = us.is_some() && one.instance == us;
-            if one.is_ok() && !by_us {
-                return false;
-            }
-            let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
-            ours |= by_us || one.failed_by() == Some(By::Target) || silent;
-        }
-        ours
-    };
-    let nodes = run.book.nodes();
-    (0..nodes.len()).filter(is_open).filter_map(|node| nodes.get(node)).map(ToString::to_string).collect()
+    // Of each node: whether it sent requests here, and whether to somebody healthy.
+    let mut sent = vec![(false, false); run.book.nodes().len()];
+    for one in run.book.samples().iter().filter(|one| one.start() >= from && one.start() < until) {
+        let Some((here, elsewhere)) = sent.get_mut(usize::from(one.node)) else { continue };
+        let by_us = us.is_some() && one.instance == us;
+        let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
+        *elsewhere |= one.is_ok() && !by_us;
+        *here |= by_us || one.failed_by() == Some(By::Target) || silent;
+    }
+    let open = run.book.nodes().iter().zip(sent).filter(|(_, (here, elsewhere))| *here && !elsewhere);
+    open.map(|(node, _)| node.to_string()).collect()
 }
 
 /// Longer than a healthy target goes without a request.
@@ -351,9 +346,14 @@ fn missing(run: &Run, observed: bool, gap: Duration, instances: &[InstanceReport
 fn vanished(run: &Run, us: Option<u8>, gap: Duration) -> Option<bool> {
     run.us.as_ref()?;
     let since = run.marks.trouble()?;
-    let mine = |one: &&Sample| us.is_some() && one.instance == us && one.start() >= since;
-    let mut starts: Vec<Duration> = run.book.samples.iter().filter(mine).map(Sample::start).collect();
-    starts.extend([since, run.marks.end]);
-    starts.sort_unstable();
-    Some(starts.windows(2).any(|pair| pair[1].saturating_sub(pair[0]) > silence(gap)))
+    let mine = |one: &Sample| us.is_some() && one.instance == us && one.start() >= since;
+    let starts = run.book.samples().by_start().filter(mine).map(|one| one.start()).chain([run.marks.end]);
+    let mut last = since;
+    for at in starts {
+        if at.saturating_sub(last) > silence(gap) {
+            return Some(true);
+        }
+        last = at;
+    }
+    Some(false)
 }

@@ -7,5 +7,6 @@ pub mod measure;
 pub mod names;
 pub mod request;
 pub mod sample;
+pub mod samples;
 pub mod target;
 pub mod tls;

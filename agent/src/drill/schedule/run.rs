@@ -19,7 +19,7 @@ use crate::drill::analysis::window;
 use crate::drill::client::measure::{Measure, Request, Seen, UnderWay};
 use crate::drill::client::names::Change;
 use crate::drill::client::request::Client;
-use crate::drill::client::sample::{Book, Sample};
+use crate::drill::client::sample::Book;
 use crate::fault::event::{Step, Told};
 
 /// How often the phases are looked at, and the picture on the terminal is drawn.
@@ -210,10 +210,15 @@ impl State<'_> {
             && matches!(self.marks.now(), Phase::Fault | Phase::Hold | Phase::Observe)
             && self.aborted.is_none()
         {
-            (self.tell)(Event::Warning(why.clone()));
-            self.aborted = Some(why.clone());
-            self.end_fault(Ending::Limit(why));
+            self.abort(why);
         }
+    }
+
+    /// Ends the drill, and its fault.
+    fn abort(&mut self, why: String) {
+        (self.tell)(Event::Warning(why.clone()));
+        self.aborted = Some(why.clone());
+        self.end_fault(Ending::Limit(why));
     }
 
     fn interrupt(&mut self, signal: i32) {
@@ -237,6 +242,10 @@ impl State<'_> {
 
     fn tick(&mut self) -> Result<(), DrillError> {
         let now = self.zero.elapsed();
+        if let Some(why) = self.book.samples().full().filter(|_| self.aborted.is_none()) {
+            let why = why.to_owned();
+            self.abort(why);
+        }
         (self.tell)(Event::Tick(&self.book, &self.marks, self.guard.error_pct(), now));
         match self.marks.now() {
             Phase::Baseline if now >= self.until => self.baseline_is_over(now)?,
@@ -335,17 +344,8 @@ impl State<'_> {
         };
         let trouble = self.marks.trouble().unwrap_or_default();
         self.present.iter().all(|addr| {
-            let place = self.book.place_of_node(addr);
-            let before = |one: &Sample| {
-                Some(usize::from(one.node)) == place && one.instance == Some(us) && one.start() < trouble
-            };
-            if !self.book.samples.iter().any(before) {
-                return true;
-            }
-            let recent =
-                self.book.samples.iter().rev().take_while(|one| Duration::from_micros(one.end_us) >= since);
-            let here = |one: &Sample| Some(usize::from(one.node)) == place && one.start() >= since;
-            recent.filter(|one| here(one)).any(|one| one.instance == Some(us) && one.is_ok())
+            let answers = self.book.place_of_node(addr).and_then(|place| self.book.answers_at(place, us));
+            answers.is_none_or(|one| one.first >= trouble || one.last_ok.is_some_and(|at| at >= since))
         })
     }
 
@@ -372,8 +372,7 @@ impl State<'_> {
             return false;
         }
         let us = self.drill.us.as_deref().and_then(|us| self.book.place_of(us));
-        let mut recent = self.book.samples.iter().rev().take_while(|one| one.end() + self.quiet >= now);
-        us.is_none() || !recent.any(|one| one.instance == us)
+        us.and_then(|us| self.book.answers(us)).is_none_or(|answers| answers.end + self.quiet < now)
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), DrillError> {
