@@ -48,6 +48,11 @@ pub(super) fn refused(error: DrillError) -> Failure {
     }
 }
 
+/// Whether a report is to be Markdown, for a pull request.
+pub(super) fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "md")
+}
+
 /// Whether a report could be written there: known before anything is made to fail.
 pub(super) fn can_be_written(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

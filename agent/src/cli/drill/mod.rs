@@ -1,6 +1,7 @@
 //! `agent drill`: what clients lose when this target fails, and how the group grows under load.
 
 mod args;
+mod context;
 mod drain;
 mod ends;
 mod failover;
@@ -8,6 +9,7 @@ mod history;
 mod live;
 mod scale;
 mod scale_view;
+mod start;
 mod view;
 
 use super::{Common, Exit, Failure};

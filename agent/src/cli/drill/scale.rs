@@ -10,32 +10,30 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::ends::percent;
-use super::ends::{DESCRIPTORS, can_be_written, has_room, line, write};
+use super::ends::{can_be_written, has_room, is_markdown, line, write};
 use super::history::keep;
 use super::scale_view::View;
+use super::start;
 use crate::cli::exit::OrExit;
 use crate::cli::output::Output;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
-use crate::drill::analysis::page;
 use crate::drill::analysis::scale::{self, Facts, Loaded, Watch, silence};
 use crate::drill::analysis::steps::Point;
 use crate::drill::analysis::verdict::Answer;
 use crate::drill::analysis::window::ms;
+use crate::drill::analysis::{markdown, page};
 use crate::drill::client::measure::{Measure, Seen};
-use crate::drill::client::names;
 use crate::drill::client::request::Client;
 use crate::drill::client::sample::Book;
 use crate::drill::client::target::Target;
-use crate::drill::client::tls::Tls;
 use crate::drill::events::{DrillEvent, Outcome};
 use crate::drill::schedule::load::Load;
 use crate::drill::schedule::phase::{Marks, Phase};
 use crate::drill::schedule::signals::SignalStream;
 use crate::stress::events::StressEvent;
 use crate::stress::forecast::words::sentence;
-use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
 /// How often the instances are looked at.
@@ -91,8 +89,8 @@ pub(super) struct Scale {
     /// The header in which an answer names its instance
     #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
     instance_header: HeaderName,
-    /// The report as one page of HTML, with every request in it
-    #[arg(long, value_name = "FILE.html")]
+    /// The report as one page of HTML, with every request in it; FILE.md: in Markdown, for a pull request
+    #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
@@ -111,27 +109,14 @@ impl Scale {
         if let Some(path) = &self.report {
             can_be_written(path).or_exit(Exit::Usage)?;
         }
-        let mut target = Target::parse(&self.url, self.host.as_deref()).or_exit(Exit::Usage)?;
-        target.instead.clone_from(&self.resolve);
-        let tls =
-            target.tls.then(|| Tls::new(&target.certificate_name())).transpose().or_exit(Exit::CannotTell)?;
+        let (target, tls) = start::target(&self.url, self.host.as_deref(), &self.resolve)?;
         let mut out = Output::new(common.json);
-        raise_descriptors(DESCRIPTORS);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-        runtime.block_on(async {
-            let signals = SignalStream::new(signals).context("cannot wait for signals")?;
-            let first = tokio::select! {
-                first = names::resolve(&target) => first,
-                signal = signals.next() => return Ok(Exit::Signal(signal)),
-            };
-            let first =
-                first.with_context(|| format!("cannot resolve {}", target.name)).or_exit(Exit::CannotTell)?;
+        start::run(signals, &target, async |signals, first| {
             let facts = self.facts(&target);
             let client = Client::new(target.clone(), self.instance_header.clone(), DEADLINE, tls);
-            let measure = Measure::start(client, target, self.rps, &first);
+            let measure = Measure::start(client, target.clone(), self.rps, &first);
             let mut session = Session::new(self, measure, common.config.as_deref());
-            let signal = session.go(&signals, &mut out).await?;
+            let signal = session.go(signals, &mut out).await?;
             self.report(&session, &settings.paths.log, signal, facts, &mut out)
         })
     }
@@ -160,7 +145,11 @@ impl Scale {
         let result = scale::build(&session.book, &session.watch, &session.marks, signal, facts, loaded);
         let line = line(Outcome::Scale(&result));
         keep(log, &line, out);
-        let (page, written) = write(self.report.as_deref(), |_| page::scale(&result, &session.book, &line));
+        let shown = |path: &Path| match is_markdown(path) {
+            true => markdown::scale(&result),
+            false => page::scale(&result, &session.book, &line),
+        };
+        let (page, written) = write(self.report.as_deref(), shown);
         session.view.report(out, &result, page);
         written?;
         Ok(match (signal, result.verdicts.answer()) {
