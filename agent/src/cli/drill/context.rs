@@ -100,8 +100,9 @@ pub(super) struct Ask<'a> {
 }
 
 impl run::Context for Ask<'_> {
-    fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction> {
-        report::prediction(&self.check, &Failing { targets, ..self.failing }, marks, self.observed)
+    fn predict(&self, marks: &Marks, targets: Option<u32>, elsewhere: bool) -> Option<Prediction> {
+        let failing = Failing { targets, elsewhere, ..self.failing };
+        report::prediction(&self.check, &failing, marks, self.observed)
     }
 
     fn leaving(&self) -> Option<String> {

@@ -295,6 +295,7 @@ impl Failover {
             deadline: self.client.deadline.0,
             of_health: target.is_health(),
             targets: None,
+            elsewhere: false,
             rps: self.rps,
         }
     }
@@ -318,6 +319,7 @@ impl Failover {
             unhealthy_source: sources.unhealthy,
             routing_min: check.group.routing_min.to_string(),
             routing_min_source: sources.routing_min,
+            dns_failover: check.group.dns_min.map(|least| least.to_string()),
             anomaly_mitigation: check.group.anomaly_mitigation,
             slow_start_ms: ms(check.group.slow_start),
             checks: check.via,

@@ -7,6 +7,7 @@ mod ends;
 mod failover;
 mod history;
 mod live;
+mod paper;
 mod scale;
 mod scale_view;
 mod start;

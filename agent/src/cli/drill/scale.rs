@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::ends::percent;
 use super::ends::{can_be_written, has_room, is_markdown, line, write};
 use super::history::keep;
+use super::paper::say;
 use super::scale_view::View;
 use super::start;
 use crate::cli::exit::OrExit;
@@ -29,10 +30,11 @@ use crate::drill::client::request::Client;
 use crate::drill::client::sample::Book;
 use crate::drill::client::target::Target;
 use crate::drill::events::{DrillEvent, Outcome};
-use crate::drill::schedule::load::Load;
+use crate::drill::schedule::load::{Load, Watched};
 use crate::drill::schedule::phase::{Marks, Phase};
 use crate::drill::schedule::signals::SignalStream;
 use crate::stress::events::StressEvent;
+use crate::stress::forecast::USUAL_WARMUP;
 use crate::stress::forecast::words::sentence;
 use crate::sys::sigwait::Signals;
 
@@ -68,9 +70,13 @@ pub(super) struct Scale {
     /// The scaling policy's target, in percent: when its alarm fires, and what follows from that, is predicted
     #[arg(long, value_name = "PCT", value_parser = percent)]
     alarm: Option<f64>,
-    /// From the alarm to the first answer of a new instance, at most: launch, boot, warm-up and first health check
+    /// From the alarm to the first answer of a new instance, at most: launch, boot and first health check
     #[arg(long, value_name = "D", default_value = "5m", value_parser = parse_span)]
     launch: Span,
+    /// The group's default instance warmup, or its default cooldown where it has none: until then metrics of an instance
+    /// don't count, and no new one goes [default: 5m]
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    warmup: Option<Span>,
     /// How long to watch after the load
     #[arg(long, value_name = "D", default_value = "30m", value_parser = parse_span)]
     watch: Span,
@@ -128,6 +134,7 @@ impl Scale {
             secs: self.secs.0.as_secs_f64(),
             alarm_pct: self.alarm,
             launch_secs: self.launch.0.as_secs_f64(),
+            warmup_secs: self.warmup.map_or(USUAL_WARMUP, |span| span.0).as_secs_f64(),
             watch_secs: self.watch.0.as_secs_f64(),
             instance_header: self.instance_header.to_string(),
         }
@@ -261,7 +268,8 @@ impl<'a> Session<'a> {
         (self.watch.from, self.watch.silence) = (now, silence(every));
         let Scale { target, secs, .. } = *self.scale;
         let others = u32::try_from(before.saturating_sub(1)).unwrap_or(u32::MAX);
-        let alarm = self.scale.alarm.map(|alarm| (alarm, others));
+        let warmup = self.scale.warmup;
+        let alarm = self.scale.alarm.map(|target_pct| Watched { target_pct, others, warmup });
         self.loaded.started = Some(Timestamp::now());
         self.load = Some(Load::start(target, secs, alarm, self.config).context("cannot start agent stress")?);
         self.begin(Phase::Load, &format!("load       {target} % of this host for {secs}"), out);
@@ -276,7 +284,7 @@ impl<'a> Session<'a> {
                 StressEvent::Started(opening) => {
                     self.burning = true;
                     let Some(forecast) = opening.forecast else { continue };
-                    out.text(&format!("predicted  {}", sentence(&forecast)));
+                    say(out, &format!("predicted  {}", sentence(&forecast)));
                     out.event(&DrillEvent::Forecast { forecast: &forecast });
                     self.loaded.forecast.get_or_insert(forecast);
                 }

@@ -84,6 +84,8 @@ pub struct Facts {
     pub routing_min: String,
     /// Where that comes from.
     pub routing_min_source: Source,
+    /// Below so many healthy targets in a zone its address leaves the name; `null`: off.
+    pub dns_failover: Option<String>,
     /// Whether the load balancer mitigates anomalies.
     pub anomaly_mitigation: bool,
     /// The target group's slow start; zero: off.
@@ -107,6 +109,8 @@ pub struct Run {
     pub here: Option<String>,
     /// How many targets answered in the baseline, this one among them; unknown where nobody says its name.
     pub targets: Option<u32>,
+    /// As in [`Failure::elsewhere`].
+    pub elsewhere: bool,
     /// The signal that ended it early.
     pub signal: Option<i32>,
     /// The limit that ended the fault early.
@@ -221,7 +225,7 @@ pub fn build(
 ) -> Report {
     let (book, marks) = (&run.book, &run.marks);
     let us = run.us.as_deref().and_then(|name| book.place_of(name));
-    let failure = Failure { targets: run.targets, ..*failure };
+    let failure = Failure { targets: run.targets, elsewhere: run.elsewhere, ..*failure };
     let prediction = prediction(check, &failure, marks, facts.observed);
     let baseline = marks.trouble().unwrap_or(marks.end);
     let nodes = window::nodes(book, marks, us, &run.present);

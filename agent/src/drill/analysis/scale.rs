@@ -75,6 +75,8 @@ pub struct Facts {
     pub alarm_pct: Option<f64>,
     /// From the alarm to the first answer of a new instance, at most.
     pub launch_secs: f64,
+    /// The group's instance warm-up.
+    pub warmup_secs: f64,
     /// How long the group was to be watched after it.
     pub watch_secs: f64,
     /// The header in which an answer names its instance.
@@ -209,6 +211,7 @@ pub fn build(
         lasted: load.map_or(Duration::ZERO, |(_, start, end)| end - start),
         forecast: loaded.forecast.as_ref().filter(|_| load.is_some()),
         launch: Duration::from_secs_f64(facts.launch_secs),
+        warmup: Duration::from_secs_f64(facts.warmup_secs),
         curve: &loaded.curve,
         load_ms: load.map_or(0.0, |(_, start, _)| ms(start)),
         minutes: &loaded.minutes,
@@ -340,6 +343,7 @@ mod tests {
             target_pct: 90.0,
             alarm_pct: None,
             launch_secs: 300.0,
+            warmup_secs: 300.0,
             secs: 1.0,
             watch_secs: 1.0,
             instance_header: String::new(),

@@ -391,8 +391,8 @@ pub(crate) mod tests {
     fn an_error_beside_which_somebody_was_answered_is_a_targets() {
         let mut alone = Alone::default();
         let at = |ms| Duration::from_millis(ms);
-        [0, 500].map(|ms| alone.answer(at(ms)));
-        [1500, 1501, 4000, 4900].map(|ms| alone.error(at(ms)));
+        [0, 500].into_iter().for_each(|ms| alone.answer(at(ms)));
+        [1500, 1501, 4000, 4900].into_iter().for_each(|ms| alone.error(at(ms)));
         alone.answer(at(5001));
         // 1500 is a second after an answer, 4900 less than one before the next; nobody was answered beside the two others.
         assert_eq!(alone.total(), 2);

@@ -25,7 +25,8 @@ impl State<'_> {
         {
             return Ok(());
         }
-        self.targets = self.baseline(now, None).targets();
+        let baseline = self.baseline(now, None);
+        (self.targets, self.elsewhere) = (baseline.targets(), baseline.elsewhere());
         self.quiet = self.quiet_time(now);
         // Who only looks on breaks nothing: what is wrong already is all that stops it.
         let matters = |one: &&Refusal| {
@@ -89,10 +90,11 @@ impl State<'_> {
             return false;
         };
         let trouble = self.marks.trouble().unwrap_or_default();
-        self.present.iter().all(|addr| {
-            let answers = self.book.place_of_node(addr).and_then(|place| self.book.answers_at(place, us));
-            answers.is_none_or(|one| one.first >= trouble || one.last_ok.is_some_and(|at| at >= since))
-        })
+        self.awaited.iter().all(|addr| self.present.contains(addr))
+            && self.present.iter().all(|addr| {
+                let answers = self.book.place_of_node(addr).and_then(|place| self.book.answers_at(place, us));
+                answers.is_none_or(|one| one.first >= trouble || one.last_ok.is_some_and(|at| at >= since))
+            })
     }
 
     /// Four times as long as this target went without a request while all was well; where it got none, as long as one of

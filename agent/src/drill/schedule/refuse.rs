@@ -87,6 +87,19 @@ impl Baseline<'_> {
         fewest
     }
 
+    /// Whether another address has targets enough without this one for it to stay in the name.
+    pub fn elsewhere(&self) -> bool {
+        let us = self.us.and_then(|us| self.book.place_of(us));
+        self.present.iter().any(|node| {
+            let mut seen: Vec<u8> = self.of(node).filter_map(|one| one.instance).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            let all = u32::try_from(seen.len()).unwrap_or(u32::MAX);
+            let ours = us.is_some_and(|us| seen.contains(&us));
+            all > 0 && !self.group.leaves_name(all - u32::from(ours), all)
+        })
+    }
+
     /// Everything that speaks against it.
     pub fn refusals(&self) -> Vec<Refusal> {
         let mut all: Vec<Refusal> =
@@ -202,9 +215,15 @@ impl Baseline<'_> {
         if left == 0 {
             return Some(Refusal {
                 reason: "only_target",
-                why: format!(
-                    "this instance ({us}) is the only target that answers: clients would lose everything while it fails"
-                ),
+                why: match names.len() {
+                    1 => format!(
+                        "this instance ({us}) is the only target that answers: clients would lose everything while it fails"
+                    ),
+                    _ => format!(
+                        "this instance ({us}) is the only target that answers at one of the addresses: clients of that one \
+                         would lose everything while it fails"
+                    ),
+                },
                 way_out: "register another target first".to_owned(),
             });
         }

@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a drill asks of those who know more.
 pub trait Context {
-    /// The bounds, with so many targets.
-    fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction>;
+    /// The bounds, with so many targets, and with or without enough at another address.
+    fn predict(&self, marks: &Marks, targets: Option<u32>, elsewhere: bool) -> Option<Prediction>;
     /// Why this instance is about to go, once it is told so.
     fn leaving(&self) -> Option<String>;
     /// What the load balancer's probes of this target say against it now.
@@ -62,6 +62,8 @@ pub async fn run(
         breaker: None,
         until,
         targets: None,
+        elsewhere: false,
+        awaited: Vec::new(),
         left: Vec::new(),
         ending: None,
         quiet: Duration::ZERO,
@@ -91,6 +93,9 @@ pub(super) struct State<'a> {
     /// The end of this phase.
     pub(super) until: Duration,
     pub(super) targets: Option<u32>,
+    pub(super) elsewhere: bool,
+    /// Addresses that left the name and are to come back to it.
+    pub(super) awaited: Vec<SocketAddr>,
     pub(super) left: Vec<(SocketAddr, Duration)>,
     pub(super) ending: Option<Ending>,
     /// Without an answer for so long a target gets no requests.
@@ -147,6 +152,7 @@ impl State<'_> {
             us: self.drill.us,
             here: self.drill.here,
             targets: self.targets,
+            elsewhere: self.elsewhere,
             signal: self.signal,
             aborted: self.aborted,
             ended: self.ended,
@@ -320,8 +326,13 @@ impl State<'_> {
     fn wait_for_readmission(&mut self) {
         let now = self.zero.elapsed();
         self.marks.end = now;
-        let predicted =
-            self.context.predict(&self.marks, self.targets).map_or(Duration::ZERO, |p| p.readmission.most);
+        let prediction = self.context.predict(&self.marks, self.targets, self.elsewhere);
+        let predicted = prediction.map_or(Duration::ZERO, |prediction| prediction.readmission.most);
+        if prediction.is_some_and(|prediction| prediction.leaves_name) {
+            let trouble = self.marks.trouble().unwrap_or_default();
+            let gone = self.left.iter().filter(|(_, at)| *at >= trouble);
+            self.awaited = gone.map(|(addr, _)| *addr).collect();
+        }
         // Who doesn't say its name is waited for as long as it may take, and is then not known to be back.
         let patience = if self.drill.us.is_some() { PATIENCE } else { Duration::ZERO };
         self.until = now + predicted + patience;
