@@ -25,7 +25,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Failover(Box<failover::Failover>),
-    Scale(scale::Scale),
+    Scale(Box<scale::Scale>),
     Drain(Box<drain::Drain>),
     List(history::List),
     Show(history::Show),
