@@ -1,5 +1,5 @@
 # What there is to do. Each target sets up what it needs.
-.PHONY: build demo test bench soak-cadence check deps dist rpm fuzz test-arm64 facts acceptance
+.PHONY: build demo test docs bench soak-cadence check deps dist rpm fuzz test-arm64 facts acceptance
 
 build:
 	cargo build --release
@@ -20,6 +20,12 @@ test: check
 	packaging/dist.sh $(shell uname -m) || [ $$? -eq 75 ]
 	cargo test --workspace
 	cargo run --package asg-agent --example fuzz -- 5
+
+# Runs every console block of the documents, and writes what is printed now where it differs.
+docs: deps
+	packaging/deps.sh jq ip
+	cargo build --package asg-agent
+	DOCS=write cargo test --package asg-agent-tests --test docs
 
 # The parsers under random input, for longer: make fuzz SECS=600 SEED=7
 SECS = 60

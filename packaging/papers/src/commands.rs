@@ -8,7 +8,7 @@ use asg_agent::cli::Cli;
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
 
-use crate::sections;
+use crate::{prose, sections};
 
 /// Without what is hidden: the commands that only the agent itself calls.
 fn tree() -> Command {
@@ -16,28 +16,39 @@ fn tree() -> Command {
     let shown = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
     let mut tree = Command::new("agent").version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
     tree = tree.about(whole.get_about().cloned().unwrap_or_default());
-    tree.args(whole.get_arguments().cloned()).subcommands(shown)
+    let mut tree = tree.args(whole.get_arguments().cloned()).subcommands(shown);
+    tree = tree.mut_subcommands(|verb| verb.disable_help_subcommand(true));
+    tree.build(); // every verb knows --json and --config then
+    tree
 }
 
-/// `agent.1`, and `agent-VERB.1` for each verb.
+/// `agent.1`, `agent-VERB.1` for each verb, `agent-VERB-VERB.1` for those of a verb.
 pub(crate) fn manual(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let root = tree();
-    page(root.clone(), folder, "agent")?;
-    for verb in root.get_subcommands() {
-        // clap keeps names for ever, and this ends soon.
-        let name: &'static str = format!("agent-{}", verb.get_name()).leak();
-        page(verb.clone().name(name).bin_name(format!("agent {}", verb.get_name())), folder, name)?;
-    }
-    Ok(())
+    let mut all = vec![("agent".to_owned(), root.clone())];
+    add(&root, "agent", &mut all);
+    let names: Vec<String> = all.iter().map(|(name, _)| name.clone()).collect();
+    all.into_iter().try_for_each(|(name, command)| page(command, folder, &name, &names))
 }
 
-fn page(command: Command, folder: &Path, name: &str) -> anyhow::Result<()> {
+fn add(of: &Command, name: &str, all: &mut Vec<(String, Command)>) {
+    for verb in of.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let name = format!("{name}-{}", verb.get_name());
+        // clap keeps names for ever, and this ends soon.
+        let (own, typed): (&'static str, _) = (name.clone().leak(), name.replace('-', " "));
+        let shown = verb.clone().name(own).display_name(own).bin_name(typed);
+        all.push((name.clone(), shown));
+        add(verb, &name, all);
+    }
+}
+
+fn page(command: Command, folder: &Path, name: &str, all: &[String]) -> anyhow::Result<()> {
     let source = format!("asg-agent {}", env!("CARGO_PKG_VERSION"));
     // No date: clap_mangen would leave it empty, and a page says the same whenever it was made.
-    let sections = sections::after_options(&command);
+    let sections = sections::after_options(&command, prose::sections(name)?, all);
     // Its examples are a section of their own there.
-    let command = command.version(env!("CARGO_PKG_VERSION")).after_help("");
+    let command = command.after_help("");
     let verbs = command.get_subcommands().any(|verb| !verb.is_hide_set());
     let man = clap_mangen::Man::new(command).source(source).manual("asg-agent");
     let mut text = Vec::new();
@@ -50,7 +61,6 @@ fn page(command: Command, folder: &Path, name: &str) -> anyhow::Result<()> {
         man.render_subcommands_section(&mut text)?;
     }
     text.extend_from_slice(sections.as_bytes());
-    man.render_version_section(&mut text)?;
     let path = folder.join(format!("{name}.1"));
     fs::write(&path, text).with_context(|| path.display().to_string())
 }

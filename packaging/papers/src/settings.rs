@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::prose;
+
 /// Where the sections are listed.
 const SECTIONS: &str = "src/cli/settings.rs";
 
@@ -45,6 +47,9 @@ fn page(agent: &Path) -> anyhow::Result<String> {
         for field in found {
             let _ = writeln!(page, ".TP\n.B {}\n{}", escaped(&field.name), escaped(&field.text));
         }
+    }
+    for section in prose::sections("agent.toml")? {
+        let _ = write!(page, ".SH {}\n{}", section.title, section.body);
     }
     page.push_str(".SH SEE ALSO\n.BR agent (1),\n.BR agent\\-serve (1)\n");
     Ok(page)
@@ -119,6 +124,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const AGENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../agent");
@@ -130,6 +136,17 @@ mod tests {
         let found = fields(source, "A");
         let names: Vec<_> = found.iter().map(|field| (field.name.as_str(), field.text.as_str())).collect();
         assert_eq!(names, [("one", "One thing."), ("two", "")]);
+    }
+
+    #[test]
+    fn the_defaults_in_the_page_are_the_defaults() {
+        let written = include_str!("../pages/agent.toml.md");
+        let block = written.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), block).unwrap();
+        let choice = asg_agent::config::FileChoice::Named(file.path().to_owned());
+        let read: asg_agent::cli::Settings = asg_agent::config::load(&choice, &[]).unwrap();
+        assert_eq!(format!("{read:#?}"), format!("{:#?}", asg_agent::cli::Settings::default()));
     }
 
     #[test]
