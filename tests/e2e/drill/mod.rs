@@ -7,7 +7,6 @@ mod failover;
 mod haproxy;
 mod history;
 mod names;
-mod narrow;
 mod page;
 mod pages;
 mod predict;

@@ -1,16 +1,13 @@
 //! `agent drill`: what clients lose when this target fails, and how the group grows under load.
 
 mod args;
-mod context;
 mod drain;
 mod ends;
 mod failover;
 mod history;
 mod live;
-mod paper;
 mod scale;
 mod scale_view;
-mod start;
 mod view;
 
 use super::{Common, Exit, Failure};
@@ -25,7 +22,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Failover(Box<failover::Failover>),
-    Scale(Box<scale::Scale>),
+    Scale(scale::Scale),
     Drain(Box<drain::Drain>),
     List(history::List),
     Show(history::Show),

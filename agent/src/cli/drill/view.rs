@@ -7,18 +7,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::ends::last_line;
-use super::live::{Live, NAME, columns, cut, paint};
-use super::paper::{say, table};
+use super::live::{Live, NAME, columns, paint};
 use crate::cli::output::Output;
 use crate::cli::told::sentence;
-use crate::drill::analysis::compare::{Item, shown};
+use crate::drill::analysis::compare::shown;
 use crate::drill::analysis::evidence::bounds as range;
-use crate::drill::analysis::latency::PhaseReport;
 use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::{Facts, Report, Run, Source};
-use crate::drill::analysis::strip::{Row, slice};
+use crate::drill::analysis::strip::{cells, slice};
 use crate::drill::analysis::verdict::{Answer, Verdict, secs};
-use crate::drill::analysis::window::{NodeReport, ms};
+use crate::drill::analysis::window::ms;
 use crate::drill::client::names::Change;
 use crate::drill::client::sample::{Book, Outcome as Answered, Sample};
 use crate::drill::events::{DrillEvent, NodeChange, NodeChanged, Outcome, PhaseBegan, RequestEnded, Start};
@@ -28,8 +26,6 @@ use crate::fault;
 use crate::fault::event::{Step, Told, Why};
 use crate::sys::clock::rfc3339;
 
-/// The first column of a table.
-const LEFT: isize = -(NAME as isize);
 /// Cells of a timeline in the report.
 const WIDTH: usize = 80;
 
@@ -70,10 +66,10 @@ impl View {
         } else {
             format!("{} for {} s", facts.mode.name(), facts.secs)
         };
-        say(
-            out,
-            &format!("{what}, {} at {} requests a second to each address", facts.about.url, facts.about.rps),
-        );
+        out.text(&format!(
+            "{what}, {} at {} requests a second to each address",
+            facts.about.url, facts.about.rps
+        ));
         if self.drain && facts.observed {
             return;
         }
@@ -82,50 +78,41 @@ impl View {
             Source::Measured => "measured",
             Source::Assumed => "assumed",
         };
-        say(
-            out,
-            &format!(
-                "health check every {} s ({}), time-out {} s ({}), {} healthy ({}), {} unhealthy ({})",
-                facts.interval_ms / 1e3,
-                source(facts.interval_source),
-                facts.timeout_ms / 1e3,
-                source(facts.timeout_source),
-                facts.healthy,
-                source(facts.healthy_source),
-                facts.unhealthy,
-                source(facts.unhealthy_source)
-            ),
-        );
+        out.text(&format!(
+            "health check every {} s ({}), time-out {} s ({}), {} healthy ({}), {} unhealthy ({})",
+            facts.interval_ms / 1e3,
+            source(facts.interval_source),
+            facts.timeout_ms / 1e3,
+            source(facts.timeout_source),
+            facts.healthy,
+            source(facts.healthy_source),
+            facts.unhealthy,
+            source(facts.unhealthy_source)
+        ));
         let mut group =
             format!("fails open below {} healthy ({})", facts.routing_min, source(facts.routing_min_source));
-        if let Some(least) = &facts.dns_failover {
-            group.push_str(&format!(", an address leaves the name below {least} healthy in its zone"));
-        }
         if facts.anomaly_mitigation {
             group.push_str(", mitigates anomalies");
         }
         if facts.slow_start_ms > 0.0 {
             group.push_str(&format!(", slow start {} s", facts.slow_start_ms / 1e3));
         }
-        say(out, &group);
+        out.text(&group);
         if let (true, Some(detection)) = (self.drain, &planned.detection) {
             let (out_of_use, back) = (range(detection), range(&planned.readmission));
-            return say(
-                out,
-                &format!(
-                    "predicted: no request after {out_of_use}, back in use {back} after it is taken back"
-                ),
-            );
+            return out.text(&format!(
+                "predicted: no request after {out_of_use}, back in use {back} after it is taken back"
+            ));
         }
         let outage = if planned.visible {
             format!("an outage of {}", range(&planned.outage))
         } else {
             "no outage".into()
         };
-        say(
-            out,
-            &format!("predicted: {outage}, back in use {} after the recovery", range(&planned.readmission)),
-        );
+        out.text(&format!(
+            "predicted: {outage}, back in use {} after the recovery",
+            range(&planned.readmission)
+        ));
     }
 
     /// Shows what happens.
@@ -148,7 +135,7 @@ impl View {
                 let begun = PhaseBegan { phase: *phase, at: stamp.clone(), at_ms: ms(*at) };
                 out.event(&DrillEvent::Phase(begun));
                 if let Some(text) = describe(*phase, self.facts.observed) {
-                    say(out, &format!("{stamp}  {text}"));
+                    out.text(&format!("{stamp}  {text}"));
                 }
             }
             Event::Name(change, at) => {
@@ -158,7 +145,7 @@ impl View {
                     Change::Added(node) => (NodeChange::Added, "added", node.to_string()),
                     Change::Removed(node) => (NodeChange::Removed, "removed", node.to_string()),
                 };
-                say(out, &format!("{stamp}  node       {node} {word}"));
+                out.text(&format!("{stamp}  node       {node} {word}"));
                 out.event(&DrillEvent::Node(NodeChanged { node, change, at: stamp, at_ms: ms(*at) }));
             }
             Event::Fault(Told::Event(event)) => {
@@ -181,7 +168,7 @@ impl View {
         let ours = matches!(event.step, Step::Recovering { why: Why::Asked });
         let Some(ending) = self.ending.as_ref().filter(|_| ours) else {
             out.event(event);
-            return say(out, &sentence(event));
+            return out.text(&sentence(event));
         };
         let (why, text) = match ending {
             Ending::Signal(signal) => ("signal", format!("ended by {}", name_of(*signal))),
@@ -191,7 +178,7 @@ impl View {
         let mut line = serde_json::to_value(event).unwrap_or_default();
         line["why"] = why.into();
         out.event(&line);
-        say(out, &format!("{}  recovering {text}", event.at));
+        out.text(&format!("{}  recovering {text}", event.at));
     }
 
     fn warn(&mut self, out: &mut Output, text: &str) {
@@ -239,16 +226,13 @@ impl View {
         self.timeline(out, result, run);
         phases(out, result);
         if result.schedule.blurred {
-            say(
-                out,
-                &format!(
-                    "this machine was late: {} % of the requests were sent more than 20 ms after they were due, {} ms at worst",
-                    result.schedule.late_pct, result.schedule.worst_ms
-                ),
-            );
+            out.text(&format!(
+                "this machine was late: {} % of the requests were sent more than 20 ms after they were due, {} ms at worst",
+                result.schedule.late_pct, result.schedule.worst_ms
+            ));
         }
         if result.unfinished > 0 {
-            say(out, &format!("about {} requests were under way at the end", result.unfinished));
+            out.text(&format!("about {} requests were under way at the end", result.unfinished));
         }
         out.text("");
         answer(out, "hypothesis", Some(&result.hypothesis));
@@ -257,88 +241,65 @@ impl View {
         compared(out, result);
         answer(out, "regression", result.regression.as_ref());
         if let Some(path) = page {
-            say(out, &format!("report      {}", path.display()));
+            out.text(&format!("report      {}", path.display()));
         }
     }
 
     fn nodes(&self, out: &mut Output, result: &Report) {
         out.text("");
+        out.text(&format!(
+            "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9}   {}",
+            "node", "requests", "errors", "outage", "drained", "back", "failed with"
+        ));
         let short = |value: Option<Duration>| value.map_or_else(|| "-".to_owned(), secs);
-        let row = |node: &NodeReport| {
+        for node in &result.nodes {
             let failures: Vec<String> =
                 node.failures.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
             let gone = if node.present { "" } else { " (left the name)" };
-            vec![
-                node.node.clone(),
-                node.requests.to_string(),
-                node.errors.to_string(),
+            out.text(&format!(
+                "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9}   {}{gone}",
+                node.node,
+                node.requests,
+                node.errors,
                 short(node.outage),
                 short(node.drained_after),
                 short(node.readmitted_after),
-                format!("{}{gone}", failures.join(", ")),
-            ]
-        };
-        let heads = [
-            ("node", LEFT),
-            ("requests", 8),
-            ("errors", 7),
-            ("outage", 9),
-            ("drained", 9),
-            ("back", 9),
-            ("failed with", 0),
-        ];
-        table(out, &heads, &result.nodes.iter().map(row).collect::<Vec<_>>());
+                failures.join(", ")
+            ));
+        }
         if let Some(node) = result.nodes.iter().max_by_key(|node| node.outage) {
-            say(
-                out,
-                &format!(
-                    "new connections: {} errors, {} of outage; kept ones: {} errors, {} (at {})",
-                    node.new.errors,
-                    short(node.new.outage),
-                    node.kept.errors,
-                    short(node.kept.outage),
-                    node.node
-                ),
-            );
+            out.text(&format!(
+                "new connections: {} errors, {} of outage; kept ones: {} errors, {} (at {})",
+                node.new.errors,
+                short(node.new.outage),
+                node.kept.errors,
+                short(node.kept.outage),
+                node.node
+            ));
         }
     }
 
     fn timeline(&self, out: &mut Output, result: &Report, run: &Run) {
         // No wider than the terminal, where it is one.
-        let names = columns().map_or(NAME, |columns| NAME.min(columns / 2));
-        let room = columns().map_or(WIDTH, |columns| columns.saturating_sub(names + 2).clamp(1, WIDTH));
-        let name = |text: &str| {
-            format!("{:<names$}", if columns().is_some() { cut(text, names) } else { text.to_owned() })
-        };
+        let room = columns().map_or(WIDTH, |columns| columns.saturating_sub(NAME + 2).clamp(10, WIDTH));
         let slice = slice(run.marks.end, room);
         let count = usize::try_from(run.marks.end.as_millis() / slice.as_millis().max(1)).unwrap_or(0) + 1;
         out.text("");
-        say(
-            out,
-            &format!(
-                "{:<NAME$} a mark is {} s: . answered, x some failed, X all failed",
-                "timeline",
-                slice.as_secs_f64()
-            ),
-        );
+        out.text(&format!(
+            "{:<NAME$} a mark is {} s: . answered, x some failed, X all failed",
+            "timeline",
+            slice.as_secs_f64()
+        ));
         let colours = out.colours();
-        let rows = |count_of: usize| vec![Row::new(slice, count); count_of];
-        let (mut nodes, mut instances) = (rows(result.nodes.len()), rows(result.instances.len()));
-        for one in run.book.samples().iter() {
-            if let Some(row) = nodes.get_mut(usize::from(one.node)) {
-                row.take(&one);
-            }
-            if let Some(row) = one.instance.and_then(|place| instances.get_mut(usize::from(place))) {
-                row.take(&one);
-            }
+        for (place, node) in result.nodes.iter().enumerate() {
+            let mine = run.book.samples.iter().filter(|one| usize::from(one.node) == place);
+            out.text(&format!("{:<NAME$} {}", node.node, paint(&cells(mine, slice, count), colours)));
         }
-        for (node, row) in result.nodes.iter().zip(nodes) {
-            say(out, &format!("{} {}", name(&node.node), paint(&row.cells, colours)));
-        }
-        for (instance, row) in result.instances.iter().zip(instances) {
+        for (place, instance) in result.instances.iter().enumerate() {
+            let mine = run.book.samples.iter().filter(|one| one.instance.map(usize::from) == Some(place));
             let us = if Some(&instance.instance) == result.facts.instance.as_ref() { "*" } else { "" };
-            let name = name(&format!("{}{us}", instance.instance));
-            say(out, &format!("{name} {}", paint(&row.cells, colours)));
+            let name = format!("{}{us}", instance.instance);
+            out.text(&format!("{name:<NAME$} {}", paint(&cells(mine, slice, count), colours)));
         }
     }
 }
@@ -348,42 +309,43 @@ fn compared(out: &mut Output, result: &Report) {
     let Some(comparison) = &result.comparison else { return };
     let when = comparison.started.as_deref().unwrap_or("earlier");
     out.text("");
-    let row = |item: &Item| {
-        let worse = if item.regressed { "worse" } else { "" };
-        vec![item.what.clone(), shown(&item.before), shown(&item.now), worse.to_owned()]
-    };
-    let heads = [("beside an earlier drill", -26), (when, 24), ("now", 14), ("", 0)];
-    table(out, &heads, &comparison.items.iter().map(row).collect::<Vec<_>>());
+    out.text(&format!("{:<26} {:>24} {:>14}", "beside an earlier drill", when, "now"));
+    for item in &comparison.items {
+        let worse = if item.regressed { "   worse" } else { "" };
+        out.text(&format!("{:<26} {:>24} {:>14}{worse}", item.what, shown(&item.before), shown(&item.now)));
+    }
 }
 
 fn phases(out: &mut Output, result: &Report) {
     out.text("");
+    out.text(&format!(
+        "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}",
+        "phase", "requests", "errors", "p50", "p90", "p99", "max"
+    ));
     let short = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-    let row = |phase: &PhaseReport| {
-        vec![
-            phase.phase.name().to_owned(),
-            phase.requests.to_string(),
-            phase.errors.to_string(),
+    for phase in &result.phases {
+        out.text(&format!(
+            "{:<NAME$} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}",
+            phase.phase.name(),
+            phase.requests,
+            phase.errors,
             short(phase.p50_ms),
             short(phase.p90_ms),
             short(phase.p99_ms),
-            short(phase.max_ms),
-        ]
-    };
-    let heads =
-        [("phase", LEFT), ("requests", 8), ("errors", 7), ("p50", 9), ("p90", 9), ("p99", 9), ("max", 9)];
-    table(out, &heads, &result.phases.iter().map(row).collect::<Vec<_>>());
+            short(phase.max_ms)
+        ));
+    }
 }
 
 pub(super) fn answer(out: &mut Output, question: &str, verdict: Option<&Verdict>) {
     let Some(verdict) = verdict else { return };
-    say(out, &format!("{question:<11} {}", word(out, verdict.answer)));
+    out.text(&format!("{question:<11} {}", word(out, verdict.answer)));
     for reason in &verdict.reasons {
         let pad = " ".repeat(12_usize.saturating_sub(reason.answer.word().chars().count()));
-        say(out, &format!("  {}{pad}{}", word(out, reason.answer), reason.text));
+        out.text(&format!("  {}{pad}{}", word(out, reason.answer), reason.text));
     }
     if let Some(hint) = &verdict.hint {
-        say(out, &format!("              {hint}"));
+        out.text(&format!("              {hint}"));
     }
 }
 

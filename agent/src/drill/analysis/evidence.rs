@@ -167,10 +167,8 @@ impl Evidence<'_> {
 
     /// When the last node that used this target before did so again.
     pub fn readmitted(&self) -> Option<Duration> {
-        // An address that leaves the name for good is nobody's any more; one that DNS failover takes out comes back.
-        let comes_back = self.prediction.is_some_and(|prediction| prediction.leaves_name);
-        let counted = self.nodes.iter().filter(|node| node.used_before && (node.present || comes_back));
-        counted.map(|node| node.readmitted_after).collect::<Option<Vec<_>>>()?.into_iter().max()
+        let present = self.nodes.iter().filter(|node| node.present && node.used_before);
+        present.map(|node| node.readmitted_after).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Whether nothing is left of the fault; `None` where it wasn't ours.

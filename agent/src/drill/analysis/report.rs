@@ -84,8 +84,6 @@ pub struct Facts {
     pub routing_min: String,
     /// Where that comes from.
     pub routing_min_source: Source,
-    /// Below so many healthy targets in a zone its address leaves the name; `null`: off.
-    pub dns_failover: Option<String>,
     /// Whether the load balancer mitigates anomalies.
     pub anomaly_mitigation: bool,
     /// The target group's slow start; zero: off.
@@ -109,8 +107,6 @@ pub struct Run {
     pub here: Option<String>,
     /// How many targets answered in the baseline, this one among them; unknown where nobody says its name.
     pub targets: Option<u32>,
-    /// As in [`Failure::elsewhere`].
-    pub elsewhere: bool,
     /// The signal that ended it early.
     pub signal: Option<i32>,
     /// The limit that ended the fault early.
@@ -225,11 +221,11 @@ pub fn build(
 ) -> Report {
     let (book, marks) = (&run.book, &run.marks);
     let us = run.us.as_deref().and_then(|name| book.place_of(name));
-    let failure = Failure { targets: run.targets, elsewhere: run.elsewhere, ..*failure };
+    let failure = Failure { targets: run.targets, ..*failure };
     let prediction = prediction(check, &failure, marks, facts.observed);
     let baseline = marks.trouble().unwrap_or(marks.end);
     let nodes = window::nodes(book, marks, us, &run.present);
-    let troubled = book.samples().iter().filter(|one| one.start() >= baseline);
+    let troubled = book.samples.iter().filter(|one| one.start() >= baseline);
     let window = Window::of(troubled);
     let instances = window::instances(book, baseline);
     let usual = Duration::from_secs(2) / facts.about.rps.max(1);
@@ -237,7 +233,7 @@ pub fn build(
     let mut evidence = Evidence {
         prediction,
         gap,
-        late: book.samples().latest(),
+        late: book.samples.iter().map(Sample::late).max().unwrap_or_default(),
         interval: check.interval,
         nodes: &nodes,
         outage: window.map(|w| w.length()),
@@ -270,7 +266,7 @@ pub fn build(
         hypothesis,
         cleanup: evidence.cleanup(),
         safety: evidence.safety(),
-        requests: book.samples().len() as u64,
+        requests: book.samples.len() as u64,
         errors: window.map_or(0, |w| w.errors),
         unfinished: run.unfinished,
         first_error_ms: window.map(|w| ms(w.first)),
@@ -286,8 +282,8 @@ pub fn build(
         recovering_ms: at(marks.recovering),
         recovered_ms: at(marks.recovered),
         signal: run.signal,
-        phases: latency::phases(book.samples(), marks),
-        schedule: Lateness::of(book.samples()),
+        phases: latency::phases(&book.samples, marks),
+        schedule: Lateness::of(&book.samples),
         nodes,
         instances,
         control: control::groups(book, marks, run.us.as_deref()),
@@ -312,17 +308,22 @@ fn failed_open(
     let (Some(prediction), Some(effective)) = (prediction, run.marks.effective) else { return Vec::new() };
     let Some(detection) = prediction.detection else { return Vec::new() };
     let (from, until) = (effective + detection.most + above, run.marks.recovering.unwrap_or(run.marks.end));
-    // Of each node: whether it sent requests here, and whether to somebody healthy.
-    let mut sent = vec![(false, false); run.book.nodes().len()];
-    for one in run.book.samples().iter().filter(|one| one.start() >= from && one.start() < until) {
-        let Some((here, elsewhere)) = sent.get_mut(usize::from(one.node)) else { continue };
-        let by_us = us.is_some() && one.instance == us;
-        let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
-        *elsewhere |= one.is_ok() && !by_us;
-        *here |= by_us || one.failed_by() == Some(By::Target) || silent;
-    }
-    let open = run.book.nodes().iter().zip(sent).filter(|(_, (here, elsewhere))| *here && !elsewhere);
-    open.map(|(node, _)| node.to_string()).collect()
+    let is_open = |node: &usize| {
+        let late =
+            |one: &&Sample| usize::from(one.node) == *node && one.start() >= from && one.start() < until;
+        let mut ours = false;
+        for one in run.book.samples.iter().filter(late) {
+            let by_us = us.is_some() && one.instance == us;
+            if one.is_ok() && !by_us {
+                return false;
+            }
+            let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
+            ours |= by_us || one.failed_by() == Some(By::Target) || silent;
+        }
+        ours
+    };
+    let nodes = run.book.nodes();
+    (0..nodes.len()).filter(is_open).filter_map(|node| nodes.get(node)).map(ToString::to_string).collect()
 }
 
 /// Longer than a healthy target goes without a request.
@@ -350,14 +351,9 @@ fn missing(run: &Run, observed: bool, gap: Duration, instances: &[InstanceReport
 fn vanished(run: &Run, us: Option<u8>, gap: Duration) -> Option<bool> {
     run.us.as_ref()?;
     let since = run.marks.trouble()?;
-    let mine = |one: &Sample| us.is_some() && one.instance == us && one.start() >= since;
-    let starts = run.book.samples().by_start().filter(mine).map(|one| one.start()).chain([run.marks.end]);
-    let mut last = since;
-    for at in starts {
-        if at.saturating_sub(last) > silence(gap) {
-            return Some(true);
-        }
-        last = at;
-    }
-    Some(false)
+    let mine = |one: &&Sample| us.is_some() && one.instance == us && one.start() >= since;
+    let mut starts: Vec<Duration> = run.book.samples.iter().filter(mine).map(Sample::start).collect();
+    starts.extend([since, run.marks.end]);
+    starts.sort_unstable();
+    Some(starts.windows(2).any(|pair| pair[1].saturating_sub(pair[0]) > silence(gap)))
 }

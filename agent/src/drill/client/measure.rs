@@ -61,7 +61,7 @@ impl Request {
             outcome: self.outcome,
             own: self.own,
         };
-        book.enter(sample);
+        book.samples.push(sample);
         sample
     }
 }
