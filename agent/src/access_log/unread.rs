@@ -8,7 +8,8 @@ use super::format::Format;
 const SHOWN: usize = 200;
 
 /// The first line that couldn't be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unread {
     /// Its beginning, made printable.
     pub line: String,

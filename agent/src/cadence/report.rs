@@ -25,7 +25,8 @@ impl Period {
 }
 
 /// How a node does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Every probe came in its rhythm.
@@ -43,7 +44,8 @@ pub enum NodeState {
 }
 
 /// What is known of one node's probes of one path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeReport {
     /// Its address.
     pub node: IpAddr,
@@ -91,7 +93,7 @@ pub struct NodeReport {
         serialize_with = "as_some_time",
         deserialize_with = "from_some_time"
     )]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub other_since_ms: Option<i64>,
     /// Probes too early or too late, in the time that is judged.
     pub off_rhythm: u64,
@@ -103,7 +105,7 @@ pub struct NodeReport {
         serialize_with = "as_some_time",
         deserialize_with = "from_some_time"
     )]
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub last_off_ms: Option<i64>,
     /// Probes that belong to no rhythm.
     pub extra: u64,
@@ -116,11 +118,11 @@ pub struct NodeReport {
     pub slower_answers: bool,
     /// The first probe, milliseconds since 1970.
     #[serde(rename = "first_seen", serialize_with = "as_time", deserialize_with = "from_time")]
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub first_ms: i64,
     /// The last probe, milliseconds since 1970.
     #[serde(rename = "last_seen", serialize_with = "as_time", deserialize_with = "from_time")]
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub last_ms: i64,
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::fail_events::{FailEvent, Planned, PlannedNginx, PlannedStart};
 use crate::cli::output::Output;
 use crate::cli::told::{failure, print};
 use crate::cli::{Common, Exit, Failure, Settings};
@@ -72,7 +73,7 @@ impl Fail {
         let outcome = fault::run::fail(&settings.paths, &request, self.detach, &mut tell);
         let outcome = outcome.inspect_err(|e| {
             if let fault::FaultError::NotRecovered(_) | fault::FaultError::GoingDown = e {
-                out.event(&serde_json::json!({"event": "result", "recovered": false}));
+                out.event(&FailEvent::NotRecovered { recovered: false });
             }
         });
         let outcome = outcome.map_err(failure)?;
@@ -160,7 +161,7 @@ fn dry_run(out: &mut Output, settings: &Settings, request: &Request) -> Result<E
         fault::Record::read(&settings.paths.state).map_err(fault::FaultError::from).map_err(failure)?;
     if let Some(record) = active {
         let text = fault::describe(&record);
-        out.event(&serde_json::json!({"event": "plan", "mode": request.mode, "active": text}));
+        out.event(&FailEvent::Active { mode: request.mode, active: &text });
         return Err(failure(fault::FaultError::Active(text)));
     }
     let plan = rehearsed(request).map_err(failure)?;
@@ -176,17 +177,24 @@ fn dry_run(out: &mut Output, settings: &Settings, request: &Request) -> Result<E
 
 fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     let workers: Vec<i32> = plan.workers.iter().map(|w| w.pid).collect();
-    let secs = request.lasts.as_secs_f64();
+    let (mode, secs) = (request.mode, request.lasts.as_secs_f64());
+    let mut planned =
+        Planned { mode, secs, signals: Vec::new(), restore: None, rehearsal: &plan.rehearsal, nginx: None };
     let Some(target) = &plan.target else {
-        out.event(&serde_json::json!({
-            "event": "plan", "mode": request.mode, "secs": secs, "signals": [], "restore": null,
-            "rehearsal": plan.rehearsal,
-        }));
-        out.text(&format!("would put {} on record for {secs} s; nginx is not touched", request.mode.name()));
+        out.event(&FailEvent::Plan(planned));
+        out.text(&format!("would put {} on record for {secs} s; nginx is not touched", mode.name()));
         return;
     };
     let pid = target.master.pid;
-    let signals = match request.mode {
+    let mut nginx = PlannedNginx {
+        pid,
+        workers: &workers,
+        conf: &target.conf,
+        answers_at: &target.endpoint.addr,
+        ports: None,
+        start: None,
+    };
+    let signals = match mode {
         Mode::Crash => format!("SIGKILL to master {pid} and its workers {workers:?}"),
         mode if mode == Mode::Hang || mode.touches_packets() => {
             let addrs = &target.listens;
@@ -195,11 +203,9 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
                 _ => format!("would {} connections from other machines to {addrs:?} (nftables)", mode.name()),
             };
             let until = format!("after {secs} s would end that and wait until nginx answers at");
-            out.event(&serde_json::json!({
-                "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
-                "conf": target.conf, "signals": [], "restore": null, "answers_at": target.endpoint.addr,
-                "ports": addrs, "rehearsal": plan.rehearsal,
-            }));
+            nginx.ports = Some(addrs);
+            planned.nginx = Some(nginx);
+            out.event(&FailEvent::Plan(planned));
             return out.text(&format!("{what}\n{until} {}", target.endpoint.addr));
         }
         _ if target.unit.is_some() => {
@@ -211,22 +217,22 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
         Some(unit) => format!("systemctl restart {unit}"),
         None => format!("{} {}", target.exe.path.display(), target.args.join(" ")),
     };
-    let (cwd, uid) = (target.cwd.display(), target.credentials.uid);
-    out.event(&serde_json::json!({
-        "event": "plan", "mode": request.mode, "secs": secs, "pid": pid, "workers": workers,
-        "conf": target.conf, "signals": [signals], "restore": restore.trim_end(), "cwd": target.cwd,
-        "uid": uid, "answers_at": target.endpoint.addr, "unit": target.unit, "dependents": target.dependents,
-        "rehearsal": plan.rehearsal,
-    }));
+    let (restore, uid) = (restore.trim_end(), target.credentials.uid);
+    nginx.start = Some(PlannedStart {
+        cwd: &target.cwd,
+        uid,
+        unit: target.unit.as_deref(),
+        dependents: &target.dependents,
+    });
+    (planned.signals, planned.restore, planned.nginx) = (vec![signals.clone()], Some(restore), Some(nginx));
+    out.event(&FailEvent::Plan(planned));
     out.text(&format!("would send {signals}"));
-    out.text(&format!("after {secs} s would run `{}` in {cwd} as uid {uid}", restore.trim_end()));
+    out.text(&format!("after {secs} s would run `{restore}` in {} as uid {uid}", target.cwd.display()));
     out.text(&format!("and wait until nginx answers at {}", target.endpoint.addr));
 }
 
 fn say_result(out: &mut Output, outcome: &Outcome) {
-    let mut result = serde_json::to_value(outcome).unwrap_or_default();
-    result["event"] = "result".into();
-    out.event(&result);
+    out.event(&FailEvent::Result(outcome));
     if outcome.detached {
         out.text("the keeper ends it; `agent recover` ends it now");
     }

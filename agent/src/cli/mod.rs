@@ -3,6 +3,7 @@
 mod drill;
 pub mod exit;
 mod fail;
+mod fail_events;
 mod keep;
 pub mod output;
 mod probes;

@@ -23,16 +23,17 @@ pub(super) struct Balancer {
 }
 
 /// A probe on both sides, or on one.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct CheckEvent {
     event: &'static str,
     /// When the load balancer sent it, RFC 3339.
     sent: Option<String>,
     /// The node as the load balancer names it.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     balancer_node: Option<IpAddr>,
     /// The node as this target saw it.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     node: Option<IpAddr>,
     /// When the target logged it, RFC 3339.
     logged: Option<String>,
@@ -51,7 +52,8 @@ pub(super) struct CheckEvent {
 }
 
 /// Both sides in numbers.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ChecksEvent {
     event: &'static str,
     /// The target whose checks these are.

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::probes_logs::Sources;
@@ -15,7 +14,8 @@ use crate::nginx::conf::Held;
 use crate::probes::follow::Follow;
 
 /// A line of `agent probes --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
     /// A probe that was found.
@@ -25,7 +25,8 @@ pub(super) enum Event {
 }
 
 /// A probe that was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ProbeEvent {
     /// The load balancer's address.
     pub(super) node: IpAddr,
@@ -44,7 +45,8 @@ pub(super) struct ProbeEvent {
 }
 
 /// Whether the cadence is confirmed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct VerdictEvent {
     /// Whether the probes come in the expected rhythm.
     confirmed: bool,

@@ -17,7 +17,8 @@ use crate::sys::clock::rfc3339;
 const NAMED: usize = 6;
 
 /// What the verdict's JSON says of the logs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Sources {
     /// Every log that was read, or waited for.
     logs: Vec<PathBuf>,
@@ -39,7 +40,8 @@ pub(super) struct Sources {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Outsider {
     address: String,
     lines: u64,

@@ -1,5 +1,6 @@
 //! `agent recover`: ends the fault of this machine, and what every other verb does about one that is overdue.
 
+use crate::cli::fail_events::{Recovered, RecoveredHere};
 use crate::cli::output::Output;
 use crate::cli::told::{failure, print};
 use crate::cli::{Common, Exit, Failure, Settings};
@@ -28,14 +29,13 @@ impl Recover {
         let ended = fault::recover_now(&paths, &mut |told| print(&mut out, &told));
         match ended.map_err(failure)? {
             Ended::Already => {
-                out.event(&serde_json::json!({"event": "result", "fault": null, "recovered": true}));
+                out.event(&Recovered { fault: None, recovered: true, end: None });
                 out.text("no fault is active");
             }
             Ended::Here { record, first_ok_after_ms, differences } => {
-                out.event(&serde_json::json!({
-                    "event": "result", "fault": record.mode, "recovered": true,
-                    "first_ok_after_ms": first_ok_after_ms, "differences": differences,
-                }));
+                let end = Some(RecoveredHere { first_ok_after_ms, differences: &differences });
+                let fault = Some(record.mode);
+                out.event(&Recovered { fault, recovered: true, end });
                 if !differences.is_empty() {
                     return Ok(Exit::No);
                 }

@@ -72,6 +72,8 @@ impl Asked {
 pub struct Invalid {
     /// The setting, as `section.key`.
     pub key: String,
+    /// The one with which it makes no sense, where it may be that one that was meant otherwise.
+    pub other: Option<String>,
     /// What is wrong and what would be right.
     pub message: String,
 }
@@ -79,7 +81,12 @@ pub struct Invalid {
 impl Invalid {
     /// A complaint about `key`.
     pub fn new(key: &str, message: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), message: message.into() }
+        Self { key: key.to_owned(), other: None, message: message.into() }
+    }
+
+    /// A complaint about two settings that don't go together; the place that is told is of the one that was set.
+    pub fn between(key: &str, other: &str, message: impl Into<String>) -> Self {
+        Self { other: Some(other.to_owned()), ..Self::new(key, message) }
     }
 }
 
@@ -133,9 +140,15 @@ pub fn load<T: DeserializeOwned + Validate>(file: &FileChoice, asked: &[Asked]) 
     let refuse = |place: String, key: String, message| ConfigError::Value { place, key, message };
     let value = T::deserialize(table)
         .map_err(|e| refuse("default".into(), String::new(), in_plain_words(e.message())))?;
-    value.validate().map_err(|Invalid { key, message }| {
-        let by_hand = asked.iter().rev().find(|one| one.key == key).map(|one| one.place.clone());
-        let place = by_hand.or_else(|| file.as_ref()?.place_of(&key)).unwrap_or_else(|| "default".to_owned());
+    value.validate().map_err(|Invalid { key, other, message }| {
+        let by_hand = asked.iter().rev().find(|one| one.key == key || Some(&one.key) == other.as_ref());
+        let place = by_hand.map(|one| one.place.clone());
+        let key = match (by_hand, other) {
+            (Some(one), _) => one.key.clone(),
+            (None, Some(other)) if file.as_ref().is_some_and(|f| f.sets(&other) && !f.sets(&key)) => other,
+            _ => key,
+        };
+        let place = place.or_else(|| file.as_ref()?.place_of(&key)).unwrap_or_else(|| "default".to_owned());
         refuse(place, key, message)
     })?;
     Ok(value)
@@ -216,8 +229,24 @@ mod tests {
             if self.health.fall == 0 {
                 return Err(Invalid::new("health.fall", "must be at least 1"));
             }
+            if self.health.ports.iter().any(|port| u32::from(*port) == self.health.fall) {
+                return Err(Invalid::between("health.fall", "health.ports", "fall is one of ports"));
+            }
             Ok(())
         }
+    }
+
+    #[test]
+    fn of_two_settings_that_clash_the_one_that_was_set_is_named() {
+        let settings = |flag: &str| {
+            let asked = [Asked::flag("--fall", "health.fall", flag.parse::<u32>().unwrap())];
+            load_text("[health]\nports = [7]\n", &asked).unwrap_err()
+        };
+        assert_eq!(settings("7"), "--fall: health.fall: fall is one of ports");
+        assert_eq!(
+            load_text("[health]\nports = [2]\n", &[]).unwrap_err(),
+            "agent.toml:2: health.ports: fall is one of ports"
+        );
     }
 
     fn environment(variables: &[(&str, &str)]) -> Vec<Asked> {

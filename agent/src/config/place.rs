@@ -34,16 +34,27 @@ impl Text {
 
     /// Where the setting `section.key` stands; where it doesn't, its section.
     pub(super) fn place_of(&self, key: &str) -> Option<String> {
+        self.find(key).map(|(at, _)| self.line(at))
+    }
+
+    /// Whether the setting `section.key` stands here.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|(_, whole)| whole)
+    }
+
+    /// Where as much of `key` stands as there is, and whether that is all of it.
+    fn find(&self, key: &str) -> Option<(usize, bool)> {
         let table = DeTable::parse(&self.text).ok()?;
         let mut table = table.get_ref();
         let mut at = None;
-        for name in key.split('.') {
+        let mut names = key.split('.').peekable();
+        while let Some(name) = names.next() {
             let Some((found, value)) = table.iter().find(|(k, _)| k.get_ref() == name) else { break };
-            at = Some(found.span().start);
+            at = Some((found.span().start, names.peek().is_none()));
             let DeValue::Table(inner) = value.get_ref() else { break };
             table = inner;
         }
-        at.map(|at| self.line(at))
+        at
     }
 }
 

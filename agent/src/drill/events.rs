@@ -18,6 +18,7 @@ use crate::stress::minutes::Datapoint;
 
 /// One line.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum DrillEvent<'a> {
     /// What is done, and what should come of it.
@@ -58,6 +59,7 @@ pub enum DrillEvent<'a> {
 
 /// What is done, and what should come of it.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Start<'a> {
     /// When, RFC 3339.
     pub at: &'a str,
@@ -69,6 +71,7 @@ pub struct Start<'a> {
 
 /// A phase begins.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PhaseBegan {
     /// Which.
     pub phase: Phase,
@@ -80,6 +83,7 @@ pub struct PhaseBegan {
 
 /// A request has ended. Times are since the start.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RequestEnded<'a> {
     /// When it was sent, RFC 3339.
     pub at: String,
@@ -105,6 +109,7 @@ pub struct RequestEnded<'a> {
 
 /// The addresses of the name have changed.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeChanged {
     /// Which address.
     pub node: String,
@@ -118,6 +123,7 @@ pub struct NodeChanged {
 
 /// What became of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NodeChange {
     /// The name has it now.
@@ -128,6 +134,7 @@ pub enum NodeChange {
 
 /// An instance came, or went.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InstanceChanged<'a> {
     /// What it calls itself.
     pub instance: &'a str,
@@ -139,6 +146,7 @@ pub struct InstanceChanged<'a> {
 
 /// What became of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceChange {
     /// It answers.
@@ -149,6 +157,7 @@ pub enum InstanceChange {
 
 /// An earlier drill in a list.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listed<'a> {
     /// By which it is found again.
     pub id: Option<&'a str>,
@@ -166,6 +175,7 @@ pub struct Listed<'a> {
 
 /// The last line.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Last<'a> {
     /// What it came to.
     #[serde(flatten)]
@@ -176,6 +186,7 @@ pub struct Last<'a> {
 
 /// What a verb came to.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Outcome<'a> {
     /// A target that failed.

@@ -9,6 +9,7 @@ use crate::sys::clock::rfc3339;
 
 /// Why a fault ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Its time was over.
@@ -33,6 +34,7 @@ pub enum Why {
 
 /// A step, and when.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// Which.
     #[serde(flatten)]
@@ -52,6 +54,7 @@ impl Event {
 
 /// The steps, in their order.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Step {
     /// On record, and its end is assured.
@@ -112,6 +115,7 @@ pub type Tell<'a> = &'a mut dyn FnMut(Told);
 
 /// How a fault ended.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// Whether nginx, or `/health`, was seen to fail.
     pub effective: bool,

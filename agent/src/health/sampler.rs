@@ -57,7 +57,7 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
     let now = Instant::now();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let board = Arc::new(Board::new(now, wake.clone()));
-    let (host, stop_host) = host::start()?;
+    let (host, stop_host) = host::start(std::path::Path::new("/proc"))?;
     let mut sampler = Sampler {
         hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
         asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now),

@@ -15,7 +15,6 @@ pub use refresh::watch;
 
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Invalid, Span};
@@ -74,7 +73,8 @@ pub enum Notice {
 }
 
 /// Whether the metadata service answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// Not asked to the end yet, or not answering at the moment.
@@ -87,7 +87,8 @@ pub enum Source {
 }
 
 /// Where the instance's id was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IdFrom {
     /// `meta-data/instance-id` of the metadata service.
@@ -99,7 +100,8 @@ pub enum IdFrom {
 }
 
 /// How a path of the metadata service stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PathState {
     /// Below `latest/meta-data/`.
     pub path: String,
@@ -111,7 +113,8 @@ pub struct PathState {
 
 /// What is known of this instance. A value that the service doesn't have is `"none"`, one that hasn't been asked
 /// for yet is `"unknown"`. A value stays until the service says another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Identity {
     /// Whether the metadata service answers.
     pub source: Source,

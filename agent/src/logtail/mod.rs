@@ -54,7 +54,8 @@ impl std::fmt::Debug for Start {
 }
 
 /// Why lines may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Gap {
     /// The file was truncated: what was written since our last look is gone, unless a copy beside it had it.

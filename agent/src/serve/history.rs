@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::cpu::CpuShare;
@@ -17,7 +16,8 @@ const CELLS: usize = 720;
 const NODES: usize = 32;
 
 /// What a node's probe was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// It came, and was answered 2xx.
@@ -29,7 +29,8 @@ pub enum Mark {
 }
 
 /// Five seconds. Where something changed within them, the worse counts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cell {
     /// Their start, in seconds since the epoch.
     pub at: i64,
@@ -96,7 +97,8 @@ pub struct Observation {
 }
 
 /// The last hour.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct History {
     /// The load balancer's nodes, in the order in which they were seen.
     pub nodes: Vec<String>,

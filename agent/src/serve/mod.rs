@@ -64,7 +64,11 @@ impl Settings {
             return Err(Invalid::new("serve.admin", message));
         }
         if self.listen == self.admin && self.listen.port() != 0 {
-            return Err(Invalid::new("serve.admin", "is the same address as serve.listen"));
+            let message = format!(
+                "serve.listen and serve.admin are both {}: choose another port for one of them (--listen, --admin)",
+                self.admin
+            );
+            return Err(Invalid::between("serve.admin", "serve.listen", message));
         }
         if !(16..=10_000).contains(&self.max_connections) {
             return Err(Invalid::new("serve.max_connections", "must be from 16 to 10000"));

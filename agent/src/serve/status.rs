@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -21,7 +20,8 @@ use crate::sys::{clock, log};
 use crate::{fault, probes};
 
 /// The object that `agent status --json` prints.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// `"status"`.
     pub event: Kind,
@@ -54,7 +54,8 @@ pub struct Status {
 }
 
 /// The event's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// `"status"`.
@@ -62,7 +63,8 @@ pub enum Kind {
 }
 
 /// What `/health` says and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Health {
     /// `pass` is 200, `fail` 503.
     pub status: Verdict,
@@ -78,7 +80,8 @@ pub struct Health {
 }
 
 /// One check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// `nginx`, `fault`, `leaving`, `draining`, `disk`, `memory`.
     pub name: String,
@@ -91,7 +94,8 @@ pub struct Check {
 }
 
 /// What nginx is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Nginx {
     /// For what; `null` when nobody asks.
     pub url: Option<String>,
@@ -100,7 +104,8 @@ pub struct Nginx {
 }
 
 /// The load balancer's probes, as far as others than people read them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Probes {
     /// Whether the cadence is confirmed.
     pub confirmed: bool,
@@ -127,7 +132,8 @@ impl Probes {
 }
 
 /// One node of the load balancer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Node {
     /// Its address.
     pub node: std::net::IpAddr,
@@ -143,7 +149,8 @@ pub struct Node {
 }
 
 /// A stress that runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stress {
     /// Who started it.
     pub who: String,
@@ -162,7 +169,8 @@ pub struct Stress {
 }
 
 /// CPU time of the whole host.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cpu {
     /// Used, in percent of all CPUs, as CloudWatch counts it.
     pub busy_pct: Option<f64>,
@@ -177,7 +185,8 @@ pub struct Cpu {
 }
 
 /// The public listener.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listener {
     /// Where it listens.
     pub address: SocketAddr,

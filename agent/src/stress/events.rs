@@ -1,6 +1,5 @@
 //! What programs read of a stress: JSON Lines, each with its `event`.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forecast::Forecast;
@@ -8,7 +7,8 @@ use super::minutes::Datapoint;
 use super::summary::Summary;
 
 /// One line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum StressEvent {
     /// What a run would do, and no run (`--explain`).
@@ -31,7 +31,8 @@ pub enum StressEvent {
 }
 
 /// What is known before a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Opening {
     /// Threads that burn.
     pub workers: u32,
@@ -58,7 +59,8 @@ pub struct Opening {
 }
 
 /// A look at a second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Progress {
     /// Since the start.
     pub elapsed_ms: u64,

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::host::Share;
@@ -29,7 +28,8 @@ pub struct Bucket {
 }
 
 /// A datapoint as programs read it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Datapoint {
     /// Its first second.
     pub start: String,

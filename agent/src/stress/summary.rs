@@ -1,6 +1,5 @@
 //! What a run came to, for programs and for people.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forecast::Forecast;
@@ -10,7 +9,8 @@ use super::run::{Ended, Outcome};
 use super::success::{Answer, Success};
 
 /// The last JSON line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Threads that burned.
     pub workers: u32,
@@ -53,7 +53,8 @@ pub struct Summary {
 }
 
 /// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Ending {
     /// Its time.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// Cumulative CPU time of the whole machine, in clock ticks (`USER_HZ`, 10 ms) summed over all CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,9 +30,17 @@ impl CpuTimes {
     /// # Errors
     /// When `/proc/stat` can't be read or doesn't look as documented.
     pub fn now() -> io::Result<Self> {
+        Self::read(Path::new("/proc"))
+    }
+
+    /// Reads the counters of the machine whose `/proc` is mounted at `proc`.
+    ///
+    /// # Errors
+    /// When its `stat` can't be read or doesn't look as documented.
+    pub fn read(proc: &Path) -> io::Result<Self> {
         // The first line is all that is wanted of a file whose size the kernel doesn't tell.
         let mut first = [0; 512];
-        let length = File::open("/proc/stat")?.read(&mut first)?;
+        let length = File::open(proc.join("stat"))?.read(&mut first)?;
         Self::parse(&String::from_utf8_lossy(&first[..length]))
             .ok_or_else(|| io::Error::other("/proc/stat has no cpu line"))
     }

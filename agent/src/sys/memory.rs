@@ -1,7 +1,21 @@
-//! Giving back what only the start needed.
+//! How much memory is in use, and giving back what only the start needed.
 #![allow(unsafe_code)]
 
+use std::path::Path;
+
 use rustix::mm::{Advice, madvise};
+
+/// The machine's used memory in percent, caches not counted, as `meminfo` below `proc` tells (proc_meminfo(5));
+/// `None` where it doesn't.
+pub fn used_pct(proc: &Path) -> Option<f64> {
+    let text = std::fs::read_to_string(proc.join("meminfo")).ok()?;
+    let kib = |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix(" kB"));
+        line?.trim().parse::<f64>().ok()
+    };
+    let (total, available) = (kib("MemTotal:")?, kib("MemAvailable:")?);
+    (total > 0.0).then(|| 100.0 - 100.0 * available / total)
+}
 
 /// How much more address space this process may have (`ulimit -v`, RLIMIT_AS); `None` where that isn't limited.
 pub fn address_space_left() -> Option<u64> {
@@ -52,6 +66,16 @@ fn code(line: &str) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_that_can_be_had_is_not_in_use() {
+        let proc = tempfile::tempdir().unwrap();
+        let meminfo = |text: &str| std::fs::write(proc.path().join("meminfo"), text).unwrap();
+        meminfo("MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     400 kB\n");
+        assert_eq!(used_pct(proc.path()), Some(60.0));
+        meminfo("MemTotal:        1000 kB\n");
+        assert_eq!(used_pct(proc.path()), None);
+    }
 
     #[test]
     fn only_code_of_files_is_let_go() {

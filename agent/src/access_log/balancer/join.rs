@@ -14,10 +14,11 @@ use super::Check;
 const SLACK_MS: i64 = 500;
 
 /// A probe in the target's own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Arrived {
     /// The node's address, as the target saw it.
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub node: IpAddr,
     /// When it was logged, at its end, milliseconds since 1970.
     pub at_ms: i64,
@@ -30,7 +31,8 @@ pub struct Arrived {
 }
 
 /// A probe on both sides, or on one.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Row {
     /// As the load balancer logged it.
     pub check: Option<Check>,
@@ -62,7 +64,8 @@ impl Row {
 }
 
 /// Both sides together.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Joined {
     /// The target whose checks these are, `IP:port` once for each port.
     pub targets: BTreeSet<String>,

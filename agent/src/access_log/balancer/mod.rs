@@ -15,10 +15,11 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 /// One health check, as the load balancer logged it.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// The node that sent it: its address in the file's name. An internet-facing load balancer's is its public one.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub balancer_node: Option<IpAddr>,
     /// When it was sent, milliseconds since 1970.
     pub sent_ms: i64,

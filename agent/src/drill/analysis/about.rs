@@ -9,6 +9,7 @@ use crate::sys::clock::rfc3339;
 
 /// Who measured what, when and with what.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct About {
     /// Of the agent.
     pub version: &'static str,

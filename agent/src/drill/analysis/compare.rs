@@ -16,6 +16,7 @@ const PERCENTILE_MS: f64 = 5.0;
 
 /// One figure, then and now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Item {
     /// Which.
     pub what: String,
@@ -29,6 +30,7 @@ pub struct Item {
 
 /// All of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// The earlier drill's id, where it has one.
     pub id: Option<String>,

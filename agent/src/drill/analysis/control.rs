@@ -9,6 +9,7 @@ use crate::drill::schedule::phase::Marks;
 
 /// Answers of one instance in one phase.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Group {
     /// What it calls itself.
     pub instance: String,

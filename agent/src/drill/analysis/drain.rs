@@ -18,6 +18,7 @@ use crate::drill::schedule::pace::Lateness;
 
 /// What begins a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Since {
     /// `/health` began to answer 503, as with this drill or with the agent's own end.
@@ -30,6 +31,7 @@ pub enum Since {
 
 /// One address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeDrain {
     /// The address.
     pub node: String,
@@ -47,6 +49,7 @@ pub struct NodeDrain {
 
 /// What a drill of draining came to.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DrainReport {
     /// `drain`, to tell it from the others.
     pub drill: &'static str,

@@ -10,6 +10,7 @@ use crate::drill::schedule::phase::{Marks, Phase};
 
 /// The answers of one phase. Requests count by when they were sent; percentiles are of those that were answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PhaseReport {
     /// Which.
     pub phase: Phase,

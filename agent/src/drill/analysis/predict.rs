@@ -45,6 +45,7 @@ const WEIGHED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Whom the target group's health check asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
     /// A port of nginx.
@@ -90,7 +91,10 @@ pub struct Failure {
 }
 
 /// A time, at least and at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(from = "Bounds", into = "Bounds")]
+#[cfg_attr(test, schemars(with = "Bounds"))]
 pub struct Range {
     /// At least.
     pub least: Duration,
@@ -114,31 +118,33 @@ impl Range {
     }
 }
 
-impl<'de> Deserialize<'de> for Range {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Bounds {
-            least_ms: f64,
-            most_ms: f64,
-        }
-        let bounds = Bounds::deserialize(deserializer)?;
+/// [`Range`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Bounds {
+    /// At least.
+    least_ms: f64,
+    /// At most.
+    most_ms: f64,
+}
+
+impl From<Bounds> for Range {
+    fn from(bounds: Bounds) -> Self {
         let time = |ms: f64| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();
-        Ok(Self { least: time(bounds.least_ms), most: time(bounds.most_ms) })
+        Self { least: time(bounds.least_ms), most: time(bounds.most_ms) }
     }
 }
 
-impl Serialize for Range {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let mut range = serializer.serialize_struct("Range", 2)?;
-        range.serialize_field("least_ms", &(self.least.as_micros() as f64 / 1e3))?;
-        range.serialize_field("most_ms", &(self.most.as_micros() as f64 / 1e3))?;
-        range.end()
+impl From<Range> for Bounds {
+    fn from(range: Range) -> Self {
+        let ms = |time: Duration| time.as_micros() as f64 / 1e3;
+        Self { least_ms: ms(range.least), most_ms: ms(range.most) }
     }
 }
 
 /// The bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Prediction {
     /// Whether clients are to see anything of it.
     pub visible: bool,

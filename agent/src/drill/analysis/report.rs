@@ -23,6 +23,7 @@ use crate::fault::Mode;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A flag.
@@ -50,6 +51,7 @@ pub struct Sources {
 
 /// What the drill was told and what it ran on.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Facts {
     /// As every drill tells of itself.
     #[serde(flatten)]
@@ -131,6 +133,7 @@ pub struct Run {
 
 /// The result.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// Whether the outage was what it should have been.
     pub hypothesis: Verdict,

@@ -26,6 +26,7 @@ pub fn silence(usual: Duration) -> Duration {
 
 /// One instance's time in the group.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stay {
     /// What it calls itself.
     pub instance: String,
@@ -43,6 +44,7 @@ pub struct Stay {
 
 /// What a drill of scaling came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Scaled {
     /// Every instance.
     pub instances: Vec<Stay>,
@@ -63,6 +65,7 @@ pub struct Scaled {
 
 /// What the drill was told and what it ran on.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Facts {
     /// As every drill tells of itself.
     #[serde(flatten)]
@@ -83,6 +86,7 @@ pub struct Facts {
 
 /// One node.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeReport {
     /// Its address.
     pub node: String,
@@ -96,6 +100,7 @@ pub struct NodeReport {
 
 /// The answers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verdicts {
     /// Whether new instances came.
     #[serde(rename = "scaled_out")]
@@ -158,6 +163,7 @@ pub struct Loaded {
 
 /// The result.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// `scale`, to tell it from a drill of failing over.
     pub drill: &'static str,

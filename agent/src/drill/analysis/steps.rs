@@ -23,6 +23,7 @@ const NEAR: f64 = 5.0;
 
 /// One link.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Step {
     /// In words.
     pub what: String,
@@ -43,6 +44,7 @@ impl Step {
 
 /// A look at the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Point {
     /// Since the start.
     pub from_ms: f64,

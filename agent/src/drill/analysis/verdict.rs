@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// Yes.
@@ -29,6 +30,7 @@ impl Answer {
 
 /// One thing that counted, with an answer of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reason {
     /// What it is about: `outage`, `drain`, `back_in_use`, …
     pub about: String,
@@ -40,6 +42,7 @@ pub struct Reason {
 
 /// An answer, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// The answer.
     pub answer: Answer,

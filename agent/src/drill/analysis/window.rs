@@ -50,6 +50,7 @@ fn as_ms<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::
 
 /// One kind of connection at one node.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StreamReport {
     /// Requests.
     pub requests: u64,
@@ -57,11 +58,13 @@ pub struct StreamReport {
     pub errors: u64,
     /// From the first to the last error.
     #[serde(rename = "outage_ms", serialize_with = "as_ms")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub outage: Option<Duration>,
 }
 
 /// One node.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeReport {
     /// Its address.
     pub node: String,
@@ -75,18 +78,23 @@ pub struct NodeReport {
     pub errors: u64,
     /// The first that failed, since the start.
     #[serde(rename = "first_error_ms", serialize_with = "as_ms")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub first_error: Option<Duration>,
     /// The last.
     #[serde(rename = "last_error_ms", serialize_with = "as_ms")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub last_error: Option<Duration>,
     /// From the one to the other.
     #[serde(rename = "outage_ms", serialize_with = "as_ms")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub outage: Option<Duration>,
     /// This target's last answer before the fault was over, since the fault began; `None` when that was before it was seen.
     #[serde(rename = "drained_after_ms", serialize_with = "as_ms")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub drained_after: Option<Duration>,
     /// This target's first answer since the recovery.
     #[serde(rename = "readmitted_after_ms", serialize_with = "as_ms")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub readmitted_after: Option<Duration>,
     /// How requests failed, by status or class, and how many so.
     pub failures: BTreeMap<String, u64>,
@@ -104,6 +112,7 @@ pub struct NodeReport {
 
 /// An instance that answered.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InstanceReport {
     /// What it calls itself.
     pub instance: String,

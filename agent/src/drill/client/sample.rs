@@ -14,6 +14,7 @@ const LONGEST_NAME: usize = 64;
 /// Over which kind of connection a request went: they see different things, as a load balancer may go on using an old
 /// connection where it takes no new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// A connection of its own.
@@ -24,6 +25,7 @@ pub enum Stream {
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// The connection was refused.
@@ -96,6 +98,7 @@ pub struct Sample {
 
 /// Whose failure a failed request is, as far as the answer tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// A target's: it answered with an error, or the load balancer says that it could not be reached (502, 504).

@@ -54,6 +54,7 @@ impl Pace {
 
 /// How well the schedule was kept.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lateness {
     /// Requests that were sent more than [`LATE`] after they were due.
     pub late: u64,

@@ -18,6 +18,7 @@ const ENOUGH_EACH: usize = 8;
 
 /// Something that speaks against it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Refusal {
     /// In a word: `errors`, `silent`, `answers_itself`, `nameless`, `unknown_instance`, `not_ours`, `only_target`,
     /// `at_minimum`, `unhealthy`.

@@ -19,9 +19,8 @@ use crate::sys::proc::{Credentials, Exe, Identity};
 const MAX_BYTES: u64 = 256 << 10;
 
 /// How nginx is made to fail.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// nginx is stopped gracefully.
@@ -43,7 +42,8 @@ pub enum Mode {
 }
 
 /// How far a fault has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// On record and with a lease; perhaps nothing was touched yet, perhaps it was.

@@ -11,6 +11,7 @@ use crate::nginx::master::Master;
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rehearsal {
     /// Whether nginx can be brought back. A mode that leaves nginx running has nothing to bring back.
     pub can_be_brought_back: bool,

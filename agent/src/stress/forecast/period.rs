@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The length of a datapoint.
@@ -13,7 +12,8 @@ use serde::{Deserialize, Serialize};
 /// - 10 s, 20 s and 30 s are high resolution: `ASGAverageCPUUtilizationHighResolution` (botocore 1.44.2, 2026-11-12), and
 ///   `Period` of a customized metric, 10, 30 or 60
 ///   (<https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_TargetTrackingMetricStat.html>); ECS uses 20 s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Period {
     /// High resolution.
     #[serde(rename = "10s")]

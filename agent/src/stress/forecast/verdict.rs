@@ -1,7 +1,6 @@
 //! From the bounds of the datapoints to what the alarm does.
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::missing::{self, EVALUATION_RANGE, State};
@@ -12,7 +11,8 @@ use crate::stress::minutes::hundredths;
 use crate::sys::clock::rfc3339;
 
 /// How sure something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Certainty {
     /// It won't be, unless others load the host more than they do.
@@ -24,7 +24,8 @@ pub enum Certainty {
 }
 
 /// Why the alarm is not certain.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// A host can't read more than 100 %.
@@ -42,7 +43,8 @@ pub enum Reason {
 }
 
 /// A datapoint as programs read it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Expected {
     /// Its first second, RFC 3339.
     pub start: String,
@@ -57,7 +59,8 @@ pub struct Expected {
 }
 
 /// What the alarm does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Forecast {
     /// The policy's target, in percent.
     pub target_pct: f64,
