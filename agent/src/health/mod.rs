@@ -10,12 +10,14 @@ mod injected;
 mod outcome;
 mod report;
 mod sampler;
+mod volume;
 
 pub use board::{Answer, Board, Decision};
 pub use history::{Cause, Change, Verdict};
 pub use host::HostSample;
 pub use report::{Check, Report, Status};
 pub use sampler::{Inputs, start};
+pub use volume::Policy;
 
 use serde::Deserialize;
 
@@ -64,6 +66,9 @@ pub struct Settings {
     pub disk_warn_pct: f64,
     /// Used memory from which `status` warns, in percent.
     pub memory_warn_pct: f64,
+    /// What it means that the volume of the state folder can't be written to (frozen, read-only, full, or slower than
+    /// 1.8 s a write): `off` looks not at all, `warn` tells it, and with `fail` `/health` fails after `fall` failures.
+    pub volume: Policy,
 }
 
 impl Default for Settings {
@@ -80,6 +85,7 @@ impl Default for Settings {
             stale: Span::millis(4000),
             disk_warn_pct: 95.0,
             memory_warn_pct: 95.0,
+            volume: Policy::Warn,
         }
     }
 }

@@ -29,7 +29,7 @@ pub enum Status {
 /// One check, as it was found last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// `nginx`, `fault`, `leaving`, `draining`, `disk`, `memory`.
+    /// `nginx`, `fault`, `leaving`, `draining`, `disk`, `memory`, `volume`.
     pub name: &'static str,
     /// Its outcome.
     pub status: Status,

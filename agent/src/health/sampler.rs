@@ -19,6 +19,7 @@ use super::hysteresis::{Hysteresis, State};
 use super::injected::Injected;
 use super::outcome::Outcome;
 use super::report::{Check, Report, Status};
+use super::volume::Volume;
 use super::{Answer, Nonce, Settings};
 use crate::identity::{Identity, Notice};
 use crate::nginx::target::{self, Expect, Lookup, Target};
@@ -58,6 +59,8 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let board = Arc::new(Board::new(now, wake.clone()));
     let (host, stop_host) = host::start(std::path::Path::new("/proc"))?;
+    let (policy, fall) = (inputs.settings.volume, inputs.settings.fall);
+    let volume = Volume::start(policy, fall, inputs.state.join("serve"))?;
     let mut sampler = Sampler {
         hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
         asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now),
@@ -71,6 +74,7 @@ pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Rep
         history: History::default(),
         fresh_until: None,
         host,
+        volume,
         board: board.clone(),
         inputs,
     };
@@ -108,13 +112,14 @@ struct Sampler {
     /// Past this `/health` fails, unless something is published before.
     fresh_until: Option<Instant>,
     host: watch::Receiver<Option<HostSample>>,
+    volume: Option<Volume>,
     board: Arc<Board>,
 }
 
 impl Sampler {
     fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
         let (mut record_changed, mut woken) = (true, false);
-        let mut was_shown = false;
+        let (mut was_shown, mut was_written) = (false, None);
         while !publish.is_closed() {
             let now = Instant::now();
             let mut news = woken;
@@ -135,6 +140,17 @@ impl Sampler {
             news |= self.take_identity();
             let is_shown = self.injected.shown(clock::since_boot()).is_some();
             news |= std::mem::replace(&mut was_shown, is_shown) != is_shown;
+            if let Some((status, detail)) = self.volume(clock::since_boot()) {
+                let before = was_written.replace(status);
+                news |= before != Some(status);
+                match (before, status) {
+                    (before, status) if before == Some(status) => {}
+                    (None, Status::Pass) => {}
+                    (_, Status::Pass) => tracing::info!("the volume can be written to again: {detail}"),
+                    (_, Status::Unknown) => tracing::info!("the volume is not looked at: {detail}"),
+                    _ => tracing::warn!("the volume: {detail}"),
+                }
+            }
             // Without an nginx to ask, being awake is the news.
             if news || self.target().is_none() {
                 self.publish(publish);
@@ -152,7 +168,9 @@ impl Sampler {
         // The end of a fault changes the verdict though nothing happens.
         let since_boot = clock::since_boot();
         let fault = self.injected.shown(since_boot).map(|(_, until)| now + until.saturating_sub(since_boot));
-        let until = fault.map_or(until, |over| until.min(over));
+        let volume =
+            self.volume.as_ref().map(|volume| now + volume.due(since_boot).saturating_sub(since_boot));
+        let until = [fault, volume].into_iter().flatten().fold(until, Instant::min);
         let left = until.saturating_duration_since(now);
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
@@ -165,6 +183,10 @@ impl Sampler {
             let _ = rustix::io::read(wake, &mut [0_u8; 8]);
         }
         (self.injected.wants_a_look() || is_ready(fds.last()), woken)
+    }
+
+    fn volume(&self, now: Duration) -> Option<(Status, String)> {
+        self.volume.as_ref().and_then(|volume| volume.check(now))
     }
 
     fn take_identity(&mut self) -> bool {
@@ -328,6 +350,9 @@ impl Sampler {
             let disk = pressure("disk", sample.at, sample.disk_used_pct, settings.disk_warn_pct);
             let memory = pressure("memory", sample.at, sample.memory_used_pct, settings.memory_warn_pct);
             checks.extend([(disk, Cause::Check), (memory, Cause::Check)]);
+        }
+        if let Some((status, detail)) = self.volume(since_boot) {
+            checks.push((Check { name: "volume", status, detail, at: now }, Cause::Check));
         }
         checks
     }

@@ -7,6 +7,7 @@ pub mod become_like;
 pub mod cgroup;
 pub mod clock;
 pub mod cpu;
+pub mod descriptors;
 pub mod environ;
 pub mod file;
 pub mod held;

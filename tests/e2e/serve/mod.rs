@@ -10,3 +10,4 @@ mod never_dead;
 mod probes;
 mod says_why;
 mod settings;
+mod volume;
