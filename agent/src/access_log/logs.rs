@@ -11,6 +11,7 @@ use super::outsiders::Outsiders;
 use super::recent;
 use super::scan::{Arrival, Found, Scanner, Traffic};
 use super::unread::Unread;
+use crate::logtail::wait::News;
 use crate::logtail::{Checkpoint, Event, Gap, Start, Tail, TailError};
 
 /// As many probes of several logs are put in order at once; of one log none has to wait.
@@ -57,6 +58,15 @@ struct Waiting {
     found: Found<'static>,
 }
 
+/// How a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// What is new, after such news.
+    Look(News),
+    /// What is left: nothing more will come.
+    Finish,
+}
+
 impl Logs {
     /// Will read what is located, from there on; a log with a checkpoint goes on at it.
     pub fn new(located: &Located, from: From, nodes: &[IpNet], checkpoints: &[Checkpoint]) -> Self {
@@ -77,15 +87,15 @@ impl Logs {
     /// When no log can be read; the next look tries again.
     pub fn look(
         &mut self,
+        news: News,
         arrival: Option<Arrival>,
         sink: &mut dyn FnMut(Seen<'_>),
     ) -> Result<(), TailError> {
         let mut failed = None;
         let mut waiting = Vec::new();
-        let alone = self.sources.len() == 1;
         let mut read = self.sources.is_empty();
         for at in 0..self.sources.len() {
-            if let Err(e) = self.read(at, arrival, alone, false, &mut waiting, sink) {
+            if let Err(e) = self.read(at, Step::Look(news), arrival, &mut waiting, sink) {
                 failed = failed.or(Some(e));
             } else {
                 read = true;
@@ -103,7 +113,7 @@ impl Logs {
     pub fn finish(&mut self, sink: &mut dyn FnMut(Seen<'_>)) {
         let mut waiting = Vec::new();
         for at in 0..self.sources.len() {
-            let _ = self.read(at, None, false, true, &mut waiting, sink);
+            let _ = self.read(at, Step::Finish, None, &mut waiting, sink);
         }
         self.pass_on(&mut waiting, 0, sink);
     }
@@ -111,12 +121,13 @@ impl Logs {
     fn read(
         &mut self,
         at: usize,
+        step: Step,
         arrival: Option<Arrival>,
-        alone: bool,
-        last: bool,
         waiting: &mut Vec<Waiting>,
         sink: &mut dyn FnMut(Seen<'_>),
     ) -> Result<(), TailError> {
+        // Probes of one log alone are in order.
+        let alone = self.sources.len() == 1 && step != Step::Finish;
         let Some(Source { tail, scanner, trouble, .. }) = self.sources.get_mut(at) else { return Ok(()) };
         let mut take = |event: Event<'_>| match event {
             Event::Lines(block) => scanner.block(block, arrival, &mut |found| {
@@ -127,11 +138,14 @@ impl Logs {
             }),
             Event::Gap(gap) => sink(Seen::Gap(gap)),
         };
-        if last {
-            tail.finish(&mut take);
-            return Ok(());
-        }
-        let looked = tail.look(&mut take);
+        let looked = match step {
+            Step::Look(News::Writes) => tail.look_at_writes(&mut take),
+            Step::Look(_) => tail.look(&mut take),
+            Step::Finish => {
+                tail.finish(&mut take);
+                return Ok(());
+            }
+        };
         *trouble = looked.as_ref().err().map(ToString::to_string);
         looked
     }
@@ -249,7 +263,7 @@ mod tests {
         };
         let mut logs = Logs::new(&located, From::Beginning, &[], &[]);
         let mut found = Vec::new();
-        logs.look(None, &mut |seen| {
+        logs.look(News::None, None, &mut |seen| {
             let Seen::Probe(probe) = seen else { panic!("{seen:?}") };
             found.push((probe.stamp.at_ms / 1000 - 1_700_000_000, probe.line.path.to_vec()));
         })
@@ -270,7 +284,7 @@ mod tests {
         let logs = |logs: Vec<LogFile>| {
             let located = Located { logs, notes: vec![] };
             let mut logs = Logs::new(&located, From::Beginning, &[], &[]);
-            (logs.look(None, &mut |_| {}).is_ok(), logs.traffic().probes, logs.troubles().count())
+            (logs.look(News::None, None, &mut |_| {}).is_ok(), logs.traffic().probes, logs.troubles().count())
         };
         assert_eq!(logs(vec![folder.clone(), file]), (true, 1, 1));
         assert_eq!(logs(vec![folder]), (false, 0, 1));

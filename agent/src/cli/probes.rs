@@ -16,7 +16,7 @@ use crate::access_log::locate::Located;
 use crate::access_log::logs::From;
 use crate::cadence::verdict::{Answer, Reason, Verdict};
 use crate::config::{Asked, parse_duration};
-use crate::logtail::wait::Waiter;
+use crate::logtail::wait::{News, Waiter};
 use crate::nginx::conf::Held;
 use crate::probes::Expect;
 use crate::probes::follow::{Follow, recently};
@@ -212,11 +212,10 @@ impl Args {
             _ => Until::Verdict(Instant::now() + patience),
         };
         let mut waiter = Waiter::default();
-        let mut prompt = false;
+        let mut news = News::None;
         loop {
             let expected = self.follow.then(|| follow.expected()).flatten();
-            let looked =
-                follow.look(prompt, &mut |found, interval| view.probe(out, found, interval, expected));
+            let looked = follow.look(news, &mut |found, interval| view.probe(out, found, interval, expected));
             // A log that comes later is waited for; a folder or a pipe in its place isn't one.
             looked.context("cannot read the access log").or_exit(Exit::CannotTell)?;
             let left = match &until {
@@ -238,9 +237,8 @@ impl Args {
                 return Ok(None);
             }
             view.progress(out, follow, (!self.follow).then_some(left));
-            let start = Instant::now();
-            let woken = waiter.wait(&follow.logs.tails(), &[signals.as_fd()], left);
-            prompt = start.elapsed() < left.min(Duration::from_secs(1));
+            let woken;
+            (news, woken) = waiter.wait(&follow.logs.tails(), &[signals.as_fd()], left);
             if woken == [true]
                 && let Some(signal) = signals.wait(Duration::ZERO).context("cannot wait for signals")?
             {

@@ -180,6 +180,22 @@ impl Tail {
         looked
     }
 
+    /// The same where [`wait::News::Writes`] says that only the files that are followed were written to.
+    ///
+    /// # Errors
+    /// As [`Tail::look`].
+    pub fn look_at_writes(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
+        if !self.named || self.start.is_some() || self.lost {
+            return self.look(sink);
+        }
+        self.quiet = None;
+        let ids = |tail: &Self| tail.generations.iter().map(|g| g.id).collect::<Vec<_>>();
+        let before = ids(self);
+        self.read_all(sink);
+        self.changes += u64::from(ids(self) != before);
+        Ok(())
+    }
+
     fn look_closely(&mut self, sink: &mut Sink<'_>) -> Result<(), TailError> {
         if std::mem::take(&mut self.lost) {
             sink(Event::Gap(Gap::Lost));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use super::Tail;
 use super::follower::FileId;
@@ -19,8 +19,25 @@ const COALESCE: Duration = Duration::from_millis(8);
 /// The net.
 pub const POLL: Duration = Duration::from_secs(1);
 
-/// An event and the longest name (inotify(7)).
+/// An event and the longest name (inotify(7)), and what a read of events takes.
 const LARGEST_EVENT: usize = 16 + 255 + 1;
+const EVENTS: usize = 4 << 10;
+/// As many are looked at, far above what the kernel holds (`/proc/sys/fs/inotify/max_queued_events`).
+const MOST_EVENTS: usize = 1 << 17;
+/// Lines that come within this time after a look come all the time.
+const BUSY: Duration = Duration::from_millis(16);
+
+/// What is known to have happened while we waited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum News {
+    /// Nothing was told; there may be anything all the same.
+    #[default]
+    None,
+    /// An event told of something.
+    Something,
+    /// Files that are followed were written to, and nothing else: no name has changed.
+    Writes,
+}
 
 /// What has to be watched; a change of it means new watches.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,52 +53,112 @@ pub struct Waiter {
     watched: Watched,
     /// The tails' changes when the watches were put.
     changes: Option<u64>,
+    /// Every watch could be put.
+    complete: bool,
     last: Instant,
+    /// When we last said something else than that files were written to.
+    asked_for_all: Instant,
+    /// Lines come all the time.
+    busy: bool,
+    /// No look comes sooner after another.
+    coalesce: Duration,
+    /// So often all is looked at, whatever the events tell.
+    all_every: Duration,
 }
 
 impl Default for Waiter {
     fn default() -> Self {
-        Self { inotify: None, watched: Watched::default(), changes: None, last: Instant::now() }
+        let now = Instant::now();
+        Self {
+            inotify: None,
+            watched: Watched::default(),
+            changes: None,
+            complete: false,
+            last: now,
+            asked_for_all: now,
+            busy: false,
+            coalesce: COALESCE,
+            all_every: POLL,
+        }
     }
 }
 
 impl Waiter {
+    /// One that never waits, and relies on events alone.
+    #[cfg(test)]
+    pub(super) fn eager() -> Self {
+        Self { coalesce: Duration::ZERO, all_every: Duration::MAX, ..Self::default() }
+    }
+
     /// Waits for at most `limit` (and a second) for a change of the logs, or until one of `others` can be read; says
-    /// for each of them whether it can.
-    pub fn wait(&mut self, tails: &[&Tail], others: &[BorrowedFd<'_>], limit: Duration) -> Vec<bool> {
-        let news = !tails.is_empty() && self.arm(tails);
+    /// what happened to the logs, and for each of the others whether it can.
+    pub fn wait(&mut self, tails: &[&Tail], others: &[BorrowedFd<'_>], limit: Duration) -> (News, Vec<bool>) {
+        let armed = !tails.is_empty() && self.arm(tails);
         // With new watches something may have happened before they were there.
-        let limit = if news { COALESCE } else { limit.min(POLL) };
+        let limit = if armed { self.coalesce } else { limit.min(POLL) };
+        // Where lines come all the time, waiting for the next one would only be one more time to wake up.
+        if std::mem::take(&mut self.busy) {
+            self.pause(limit);
+        }
         let timeout =
             Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: i64::from(limit.subsec_nanos()) };
         let mut fds: Vec<PollFd<'_>> =
             others.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         fds.extend(self.inotify.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         if poll(&mut fds, Some(&timeout)).is_err() {
-            std::thread::sleep(COALESCE); // interrupted, or out of memory: never a reason to spin
+            std::thread::sleep(self.coalesce); // interrupted, or out of memory: never a reason to spin
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        if let Some(rest) = COALESCE.checked_sub(self.last.elapsed()) {
-            std::thread::sleep(rest);
-        }
+        let mut ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let told = ready.len() > others.len() && ready.pop() == Some(true);
+        let since = self.last.elapsed();
+        self.pause(self.coalesce);
+        self.busy = told && since < BUSY;
         self.last = Instant::now();
-        if ready.get(others.len()) == Some(&true) {
-            self.drain();
-        }
-        ready.get(..others.len()).unwrap_or_default().to_vec()
+        (self.news(told && !armed, told), ready)
     }
 
-    /// Throws the events away: that there was one is all we want to know.
-    fn drain(&self) {
-        let Some(fd) = &self.inotify else { return };
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 << 10];
-        for _ in 0..64 {
-            // With room for another event, whatever its name, there was none.
-            match rustix::io::read(fd, &mut buffer) {
-                Ok((_, rest)) if rest.len() < LARGEST_EVENT => {}
-                _ => return,
-            }
+    /// Sleeps until a look may come, and for no longer than `limit`.
+    fn pause(&self, limit: Duration) {
+        if let Some(rest) = self.coalesce.checked_sub(self.last.elapsed()) {
+            std::thread::sleep(rest.min(limit));
         }
+    }
+
+    /// What the events told.
+    fn news(&mut self, trusted: bool, told: bool) -> News {
+        if !told {
+            self.asked_for_all = self.last;
+            return News::None;
+        }
+        let only_writes = self.drain();
+        if only_writes && trusted && self.complete && self.last - self.asked_for_all < self.all_every {
+            return News::Writes;
+        }
+        self.asked_for_all = self.last;
+        News::Something
+    }
+
+    /// Reads all events; whether each of them told of a write to a file, and of nothing else.
+    fn drain(&self) -> bool {
+        let Some(fd) = &self.inotify else { return false };
+        let mut buffer = [MaybeUninit::<u8>::uninit(); EVENTS];
+        let mut events = inotify::Reader::new(fd, &mut buffer);
+        let (mut only_writes, mut of_this_read) = (true, 0);
+        for _ in 0..MOST_EVENTS {
+            // With room for another event, whatever its name, there was none.
+            if of_this_read > 0 && events.is_buffer_empty() {
+                if of_this_read < EVENTS / LARGEST_EVENT {
+                    return only_writes;
+                }
+                of_this_read = 0;
+            }
+            match events.next() {
+                Ok(event) => only_writes &= event.events() == ReadFlags::MODIFY,
+                Err(_) => return only_writes,
+            }
+            of_this_read += 1;
+        }
+        false
     }
 
     /// Puts the watches where they are needed now; whether that changed anything.
@@ -104,6 +181,7 @@ impl Waiter {
         }
         self.watched = wanted;
         self.inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
+        self.complete = self.inotify.is_some();
         let Some(fd) = &self.inotify else { return true };
         let names = WatchFlags::CREATE
             | WatchFlags::MOVE
@@ -111,11 +189,11 @@ impl Waiter {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
         for (folder, _) in &self.watched.folders {
-            let _ = inotify::add_watch(fd, folder.as_path(), names);
+            self.complete &= inotify::add_watch(fd, folder.as_path(), names).is_ok();
         }
         for generation in tails.iter().flat_map(|tail| &tail.generations) {
             let by_descriptor = format!("/proc/self/fd/{}", generation.file.as_raw_fd());
-            let _ = inotify::add_watch(fd, by_descriptor.as_str(), WatchFlags::MODIFY);
+            self.complete &= inotify::add_watch(fd, by_descriptor.as_str(), WatchFlags::MODIFY).is_ok();
         }
         true
     }

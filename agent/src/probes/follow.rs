@@ -13,6 +13,7 @@ use crate::access_log::scan::{Arrival, Found, Traffic};
 use crate::cadence::order::{Order, Ordered};
 use crate::cadence::verdict::{Log, Verdict, judge};
 use crate::cadence::{Cadence, Expected, Name, NodeReport, Period, ProbeArrival, Window};
+use crate::logtail::wait::News;
 use crate::logtail::{Checkpoint, Gap, TailError};
 use crate::nginx::conf::Held;
 
@@ -127,21 +128,21 @@ impl Follow {
         self.probes = before.probes;
     }
 
-    /// Reads all that is new. `prompt` says that an event announced it.
+    /// Reads all that is new, of which `news` told.
     ///
     /// # Errors
     /// When no log can be read or is a regular file; the next look tries again.
     pub fn look(
         &mut self,
-        prompt: bool,
+        news: News,
         on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>),
     ) -> Result<(), TailError> {
         let live = self.looked.is_some_and(|looked| looked.elapsed() < LIVE);
         self.probes.timeline.tick();
-        let arrival = live.then(|| Arrival { at_ms: now_ms(), prompt });
+        let arrival = live.then(|| Arrival { at_ms: now_ms(), prompt: news != News::None });
         let Self { logs, probes, gaps, last_gap, .. } = self;
         let mut eye = Eye { probes, gaps, last_gap, live, on_probe };
-        let looked = logs.look(arrival, &mut |seen| eye.take(seen));
+        let looked = logs.look(news, arrival, &mut |seen| eye.take(seen));
         self.looked = Some(Instant::now());
         looked
     }

@@ -19,7 +19,7 @@ use super::follow::{Follow, recently};
 use crate::access_log::locate::Located;
 use crate::cadence::NodeReport;
 use crate::cadence::verdict::Reason;
-use crate::logtail::wait::{POLL, Waiter};
+use crate::logtail::wait::{News, POLL, Waiter};
 use crate::logtail::{Checkpoint, Gap};
 use direct::{Seen, Wake};
 
@@ -165,14 +165,14 @@ impl Eye {
     ) {
         let mut waiter = Waiter::default();
         let (mut searched, mut published, mut kept) = (None::<Instant>, Instant::now(), Instant::now());
-        let mut prompt = false;
+        let mut news = News::None;
         let mut before = 0;
         while !wake.is_over() {
             if self.logs.is_empty() && searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
                 searched = Some(Instant::now());
                 self.search();
             }
-            self.look(prompt);
+            self.look(news);
             for one in seen.try_iter() {
                 self.take(&one);
             }
@@ -189,12 +189,11 @@ impl Eye {
             }
             let limit = if probes == before { POLL } else { PUBLISH_EVERY };
             let tails = self.follow.as_ref().map(|f| f.logs.tails()).unwrap_or_default();
-            let start = Instant::now();
-            let woken = waiter.wait(&tails, &[wake.fd()], limit);
+            let woken;
+            (news, woken) = waiter.wait(&tails, &[wake.fd()], limit);
             wake.clear(woken == [true]);
-            prompt = start.elapsed() < limit;
         }
-        self.look(false);
+        self.look(News::None);
         self.keep_place();
     }
 
@@ -221,9 +220,9 @@ impl Eye {
         (self.follow, self.written) = (Some(follow), checkpoints);
     }
 
-    fn look(&mut self, prompt: bool) {
+    fn look(&mut self, news: News) {
         let Some(follow) = self.follow.as_mut().filter(|_| !self.logs.is_empty()) else { return };
-        let trouble = follow.look(prompt, &mut |_, _| {}).err().map(|e| e.to_string());
+        let trouble = follow.look(news, &mut |_, _| {}).err().map(|e| e.to_string());
         if trouble != self.trouble {
             if let Some(trouble) = &trouble {
                 tracing::warn!("cannot read the access log {trouble}");

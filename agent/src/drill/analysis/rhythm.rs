@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::modal::Stamps;
 use crate::access_log::locate::LocateError;
 use crate::cadence::NodeReport;
+use crate::logtail::wait::News;
 use crate::probes::follow::{Follow, recently};
 use crate::probes::{Expect, Settings};
 
@@ -44,7 +45,7 @@ impl Rhythm {
     /// Reads what is new. A log that can't be read right now is no reason to end a drill.
     pub fn look(&mut self) {
         let Self { follow, stamps, last } = self;
-        let _ = follow.look(false, &mut |found, _| {
+        let _ = follow.look(News::None, &mut |found, _| {
             let path = [found.line.path, b"\0", found.line.host.unwrap_or_default()].concat();
             if stamps.len() < MOST || stamps.contains_key(&(found.node, path.clone())) {
                 let stream = stamps.entry((found.node, path)).or_default();

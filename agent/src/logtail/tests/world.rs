@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
+use super::super::wait::{News, Waiter};
 use super::super::*;
 use super::Act;
 
@@ -30,6 +31,8 @@ pub(super) struct World {
     /// A line was torn in two by a truncation.
     torn: bool,
     tail: Option<Tail>,
+    /// Tells what happened; without it every look is at all there is.
+    waiter: Option<Waiter>,
     checkpoint: Option<Checkpoint>,
 }
 
@@ -57,8 +60,14 @@ impl World {
             torn: false,
             uncertain: false,
             tail,
+            waiter: None,
             checkpoint: None,
         }
+    }
+
+    /// The same, where events say what is to be looked at.
+    pub(super) fn by_events(append: bool) -> Self {
+        Self { waiter: Some(Waiter::eager()), ..Self::new(append) }
     }
 
     fn open(&self, path: &Path) -> fs::File {
@@ -146,7 +155,13 @@ impl World {
 
     pub(super) fn look(&mut self) {
         let Some(mut tail) = self.tail.take() else { return };
-        tail.look(&mut |event| self.take(event)).unwrap();
+        let news = self.waiter.as_mut().map(|waiter| waiter.wait(&[&tail], &[], Duration::ZERO).0);
+        let mut take = |event: Event<'_>| self.take(event);
+        match news {
+            Some(News::Writes) => tail.look_at_writes(&mut take),
+            _ => tail.look(&mut take),
+        }
+        .unwrap();
         self.uncertain = false;
         self.tail = Some(tail);
     }
