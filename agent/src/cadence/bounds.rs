@@ -13,6 +13,8 @@ use super::expected::Expected;
 const MAX_GUESSES: usize = 6;
 /// So many beats after the last probe, or more, the phase is taken from the measured period alone.
 const LONG: i64 = 4;
+/// The tolerance, in jitters of one probe: 200 ms each way at intervals of 5 s.
+const JITTER: i64 = 5;
 /// Stamps no coarser than this tell single intervals.
 const EXACT_MS: i64 = 1000;
 
@@ -81,17 +83,21 @@ impl Bounds {
         if least < LONG { Some(least) } else { self.after_long(window).map(|(least, _)| least) }
     }
 
-    /// Whether it is an interval after the last, and no more off since the beginning than the mean may be: where a load
-    /// balancer times each probe from the one before, jitter adds up.
+    /// Whether it is an interval after the last, and no more off since the beginning than so many intervals may be: where
+    /// a load balancer times each probe from the one before, jitter adds up, as a random walk does by the root of its
+    /// steps.
     fn wanders(&self, window: Window) -> bool {
-        let within = |since: Window, beats: i64| {
-            let tolerance_ms = self.expected.tolerance_ms;
-            window.from_ms - since.to_ms <= beats * self.expected.longest_ms() + tolerance_ms
-                && window.to_ms - since.from_ms >= beats * self.expected.shortest_ms() - tolerance_ms
+        let tolerance_ms = self.expected.tolerance_ms;
+        let within = |since: Window, beats: i64, slack_ms: i64| {
+            window.from_ms - since.to_ms <= beats * self.expected.longest_ms() + slack_ms
+                && window.to_ms - since.from_ms >= beats * self.expected.shortest_ms() - slack_ms
         };
         let (origin, beats) = self.origin;
         let beats = beats + self.guesses.first().map_or(0, |guess| guess.beat) + 1;
-        window.resolution_ms() <= EXACT_MS && within(self.last, 1) && within(origin, beats)
+        let walked_ms = tolerance_ms / JITTER * beats.isqrt();
+        window.resolution_ms() <= EXACT_MS
+            && within(self.last, 1, tolerance_ms)
+            && within(origin, beats, tolerance_ms + walked_ms)
     }
 
     /// The same after a long silence, by the period that was measured before it.

@@ -71,7 +71,7 @@ impl Case {
         Self {
             nodes: random.within(1, 8),
             probes,
-            jitter_ms: random.within(3, if walks { 100 } else { 200 }),
+            jitter_ms: random.within(3, 200),
             period_ms: random.within(5000, 5014),
             walks,
             whole_seconds: random.one_in(2),
