@@ -1,5 +1,6 @@
 //! `agent probes`: the tail under frozen readers and real rotations, the verdict against truths made by hand.
 
+mod daemon;
 mod logs;
 mod poll;
 mod shapes;

@@ -30,6 +30,8 @@ pub struct Located {
     pub logs: Vec<LogFile>,
     /// What of the configuration keeps requests out of these logs, or lines from being read; for people.
     pub notes: Vec<String>,
+    /// The files and folders of nginx's configuration that say so: while these are as they were, so is this.
+    pub sources: Vec<PathBuf>,
 }
 
 impl Located {
@@ -114,6 +116,7 @@ impl LocateError {
 /// When none is named and none exists, its format can't be used, or the named configuration can't be read.
 pub fn locate(log: Option<&Path>, format: Option<&str>, conf: Option<&Path>) -> Result<Located, LocateError> {
     let (confs, mut notes) = configurations(conf)?;
+    let sources: Vec<PathBuf> = confs.iter().flat_map(|known| known.conf.sources()).cloned().collect();
     let given = format.map(|text| given(text, &confs)).transpose()?;
     if let Some(path) = log {
         let known = confs.iter().map(|known| &known.conf).find_map(|conf| {
@@ -131,7 +134,7 @@ pub fn locate(log: Option<&Path>, format: Option<&str>, conf: Option<&Path>) -> 
         if is_packed(path) {
             return Err(LocateError::Compressed(path.to_owned()));
         }
-        return Ok(Located { logs: vec![LogFile { path: path.to_owned(), ..file }], notes });
+        return Ok(Located { logs: vec![LogFile { path: path.to_owned(), ..file }], notes, sources });
     }
     let mut logs: Vec<LogFile> = Vec::new();
     let mut unusable = None;
@@ -169,7 +172,7 @@ pub fn locate(log: Option<&Path>, format: Option<&str>, conf: Option<&Path>) -> 
         logs.truncate(MOST);
     }
     match (logs.is_empty(), unusable, confs.first()) {
-        (false, ..) => Ok(Located { logs, notes }),
+        (false, ..) => Ok(Located { logs, notes, sources }),
         (true, Some(unusable), _) => Err(unusable),
         (true, None, Some(known)) if !notes.is_empty() => {
             Err(LocateError::NoFile { conf: known.conf.path.clone(), reasons: notes })

@@ -2,6 +2,7 @@
 //! times, look by look, as if it were one log.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -41,6 +42,9 @@ pub enum Seen<'a> {
 #[derive(Debug)]
 pub struct Logs {
     sources: Vec<Source>,
+    nodes: Vec<IpNet>,
+    /// What was scanned in logs that were let go, and their lines that were too long.
+    past: (Traffic, u64),
 }
 
 #[derive(Debug)]
@@ -49,6 +53,10 @@ struct Source {
     scanner: Scanner,
     file: LogFile,
     trouble: Option<String>,
+    /// Probes from before this time don't count, milliseconds since 1970: the log was found while others were followed.
+    not_before_ms: Option<i64>,
+    /// It is no longer in nginx's configuration.
+    left: bool,
 }
 
 /// A probe that waits for its turn: the text of its line, and what the scanner made of it.
@@ -70,15 +78,44 @@ enum Step {
 impl Logs {
     /// Will read what is located, from there on; a log with a checkpoint goes on at it.
     pub fn new(located: &Located, from: From, nodes: &[IpNet], checkpoints: &[Checkpoint]) -> Self {
-        let source = |file: &LogFile| {
-            let tail = match checkpoints.iter().find(|checkpoint| checkpoint.path == file.path) {
-                Some(checkpoint) => Tail::resume(checkpoint),
-                None => Tail::new(&file.path, start(file, from)),
-            };
-            let scanner = Scanner::new(file.formats.clone(), nodes.to_vec());
-            Source { tail, scanner, file: file.clone(), trouble: None }
+        let source = |file: &LogFile| Source::new(file, from, nodes, checkpoints);
+        Self {
+            sources: located.logs.iter().map(source).collect(),
+            nodes: nodes.to_vec(),
+            past: (Traffic::default(), 0),
+        }
+    }
+
+    /// Goes on with what is located now that nginx's configuration is another: logs that are still in it are read on, in
+    /// their old formats and their new ones, as nginx goes on with the old ones until it is reloaded; new logs are read
+    /// from `since_ms` on; and those that nothing names any more until [`Logs::let_go`].
+    pub fn relocate(&mut self, located: &Located, since_ms: i64) {
+        self.sources.iter_mut().for_each(|source| source.left = true);
+        for file in &located.logs {
+            if let Some(source) = self.sources.iter_mut().find(|source| source.file.path == file.path) {
+                source.left = false;
+                source.scanner.learn(&file.formats);
+                source.file = file.clone();
+            } else {
+                let source = Source::new(file, From::Since(since_ms), &self.nodes, &[]);
+                self.sources.push(Source { not_before_ms: Some(since_ms), ..source });
+            }
+        }
+    }
+
+    /// Lets go of logs that nginx's configuration no longer names and that nobody has written to for so long.
+    pub fn let_go(&mut self, idle: Duration) {
+        let is_written = |path: &Path| {
+            let modified = std::fs::metadata(path).and_then(|meta| meta.modified());
+            modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < idle))
         };
-        Self { sources: located.logs.iter().map(source).collect() }
+        let keep = |source: &Source| !source.left || is_written(&source.file.path);
+        let (kept, gone) = std::mem::take(&mut self.sources).into_iter().partition(keep);
+        self.sources = kept;
+        for source in gone {
+            self.past.0 = self.past.0.and(source.scanner.traffic());
+            self.past.1 += source.tail.overlong();
+        }
     }
 
     /// Reads all that is new. `arrival` says when it arrived, where that is known.
@@ -128,9 +165,15 @@ impl Logs {
     ) -> Result<(), TailError> {
         // Probes of one log alone are in order.
         let alone = self.sources.len() == 1 && step != Step::Finish;
-        let Some(Source { tail, scanner, trouble, .. }) = self.sources.get_mut(at) else { return Ok(()) };
+        let Some(Source { tail, scanner, trouble, not_before_ms, .. }) = self.sources.get_mut(at) else {
+            return Ok(());
+        };
+        let not_before_ms = not_before_ms.unwrap_or(i64::MIN);
         let mut take = |event: Event<'_>| match event {
             Event::Lines(block) => scanner.block(block, arrival, &mut |found| {
+                if found.stamp.at_ms + i64::from(found.stamp.resolution_ms) <= not_before_ms {
+                    return;
+                }
                 if alone {
                     return sink(Seen::Probe(&found));
                 }
@@ -166,7 +209,7 @@ impl Logs {
 
     /// What was scanned in all logs together.
     pub fn traffic(&self) -> Traffic {
-        self.sources.iter().map(|source| source.scanner.traffic()).fold(Traffic::default(), Traffic::and)
+        self.sources.iter().map(|source| source.scanner.traffic()).fold(self.past.0, Traffic::and)
     }
 
     /// Who bears the load balancer's name and isn't in its networks.
@@ -214,12 +257,23 @@ impl Logs {
 
     /// Lines that were too long, and skipped.
     pub fn overlong(&self) -> u64 {
-        self.sources.iter().map(|source| source.tail.overlong()).sum()
+        self.past.1 + self.sources.iter().map(|source| source.tail.overlong()).sum::<u64>()
     }
 
     /// Why some log can't be read at the moment.
     pub fn troubles(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| source.trouble.as_deref())
+    }
+}
+
+impl Source {
+    fn new(file: &LogFile, from: From, nodes: &[IpNet], checkpoints: &[Checkpoint]) -> Self {
+        let tail = match checkpoints.iter().find(|checkpoint| checkpoint.path == file.path) {
+            Some(checkpoint) => Tail::resume(checkpoint),
+            None => Tail::new(&file.path, start(file, from)),
+        };
+        let scanner = Scanner::new(file.formats.clone(), nodes.to_vec());
+        Self { tail, scanner, file: file.clone(), trouble: None, not_before_ms: None, left: false }
     }
 }
 
@@ -260,6 +314,7 @@ mod tests {
                 LogFile { path: dir.path().join("none.log"), formats: vec![], held: Held::No },
             ],
             notes: vec![],
+            sources: vec![],
         };
         let mut logs = Logs::new(&located, From::Beginning, &[], &[]);
         let mut found = Vec::new();
@@ -282,11 +337,62 @@ mod tests {
         let folder = LogFile { path: dir.path().to_owned(), formats: formats.clone(), held: Held::No };
         let file = LogFile { path, formats, held: Held::No };
         let logs = |logs: Vec<LogFile>| {
-            let located = Located { logs, notes: vec![] };
+            let located = Located { logs, ..Located::default() };
             let mut logs = Logs::new(&located, From::Beginning, &[], &[]);
             (logs.look(News::None, None, &mut |_| {}).is_ok(), logs.traffic().probes, logs.troubles().count())
         };
         assert_eq!(logs(vec![folder.clone(), file]), (true, 1, 1));
         assert_eq!(logs(vec![folder]), (false, 0, 1));
+    }
+    fn log(path: std::path::PathBuf, format: &str) -> LogFile {
+        LogFile { path, formats: vec![Format::compile(format).unwrap()], held: Held::No }
+    }
+
+    fn located(logs: Vec<LogFile>) -> Located {
+        Located { logs, ..Located::default() }
+    }
+
+    /// The seconds of the probes that a look finds.
+    fn look(logs: &mut Logs) -> Vec<i64> {
+        let mut found = Vec::new();
+        let mut take = |seen: Seen<'_>| {
+            if let Seen::Probe(probe) = seen {
+                found.push(probe.stamp.at_ms / 1000 - 1_700_000_000);
+            }
+        };
+        logs.look(News::None, None, &mut take).unwrap();
+        found
+    }
+
+    #[test]
+    fn another_configuration_loses_no_line_and_reads_none_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one.log"), dir.path().join("two.log"));
+        let append = |path: &Path, line: &str| {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+        };
+        append(&one, &probe("10.0.0.1", 0));
+        append(&two, &probe("10.0.0.1", 1)); // of another time
+        let mut logs = Logs::new(&located(vec![log(one.clone(), "combined")]), From::Beginning, &[], &[]);
+        assert_eq!(look(&mut logs), [0]);
+        append(&two, &probe("10.0.0.1", 20));
+        let other = "$remote_addr [$time_local] $http_user_agent";
+        let new = vec![log(one.clone(), other), log(two.clone(), "combined")];
+        logs.relocate(&located(new), 1_700_000_010_000);
+        assert_eq!(look(&mut logs), [20]);
+        append(&one, &probe("10.0.0.1", 25)); // not reloaded yet
+        assert_eq!(look(&mut logs), [25]);
+        append(&one, "10.0.0.1 [14/Nov/2023:22:13:50 +0000] ELB-HealthChecker/2.0\n");
+        append(&one, &probe("10.0.0.1", 35));
+        assert_eq!(look(&mut logs), [30, 35], "a worker that goes on with the old format");
+        logs.relocate(&located(vec![log(two, "combined")]), 1_700_000_040_000);
+        logs.let_go(Duration::from_secs(3600));
+        append(&one, &probe("10.0.0.1", 40));
+        assert_eq!(look(&mut logs), [40], "it is still written to");
+        logs.let_go(Duration::ZERO);
+        append(&one, &probe("10.0.0.1", 45));
+        assert_eq!((look(&mut logs), logs.tails().len()), (vec![], 1));
+        assert_eq!(logs.traffic().probes, 7, "what was read stays counted");
     }
 }

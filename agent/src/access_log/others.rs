@@ -97,7 +97,7 @@ mod tests {
             + &line("10.0.0.7", "GET / HTTP/1.1", 200, "-");
         std::fs::write(&path, text).unwrap();
         let log = LogFile { path, formats: vec![Format::compile("combined").unwrap()], held: Held::No };
-        let found = Others::find(&Located { logs: vec![log], notes: vec![] });
+        let found = Others::find(&Located { logs: vec![log], ..Located::default() });
         assert_eq!((found.route_53, found.empty), (1, 2));
         assert_eq!(found.empty_from.len(), 1);
     }

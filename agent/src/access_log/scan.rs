@@ -26,6 +26,8 @@ const PROMPT_MS: i64 = 1500;
 const LATE_COUNTS_MS: i64 = 600_000;
 /// How many of a block's last lines are asked for their time until one tells it.
 const LAST_LINES: usize = 4;
+/// How many formats of a configuration that was changed are kept.
+const KEPT_FORMATS: usize = 8;
 /// How exactly an arrival tells when a line was written.
 const ARRIVAL_RESOLUTION_MS: u32 = 50;
 
@@ -127,6 +129,18 @@ impl Scanner {
             late_at_ms: 0,
             outsiders: Outsiders::default(),
             unread: None,
+        }
+    }
+
+    /// From now on there may be lines of these formats too. Of those that were known so many are kept, as nginx goes on
+    /// with them until it is reloaded.
+    pub(super) fn learn(&mut self, formats: &[Format]) {
+        let known = std::mem::take(&mut self.formats);
+        self.formats = known.iter().take(1).filter(|used| formats.contains(used)).cloned().collect();
+        for format in formats.iter().chain(known.iter().take(KEPT_FORMATS)) {
+            if !self.formats.contains(format) {
+                self.formats.push(format.clone());
+            }
         }
     }
 

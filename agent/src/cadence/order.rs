@@ -32,7 +32,9 @@ pub struct Order {
     before: Option<ProbeArrival>,
     rises: u64,
     falls: u64,
-    set_back: u64,
+    /// The newest time so far when time last ran backwards, by a little and by more.
+    fell_ms: Option<i64>,
+    set_back_ms: Option<i64>,
 }
 
 impl Order {
@@ -45,8 +47,14 @@ impl Order {
             before: None,
             rises: 0,
             falls: 0,
-            set_back: 0,
+            fell_ms: None,
+            set_back_ms: None,
         }
+    }
+
+    /// Waits for so long from now on, milliseconds.
+    pub fn wait_for(&mut self, patience_ms: i64) {
+        self.patience_ms = patience_ms;
     }
 
     /// Takes a probe; hands on those before which none can come any more.
@@ -54,10 +62,13 @@ impl Order {
         let at_ms = arrival.ended.from_ms;
         if let Some(before) = self.before.replace(arrival) {
             self.rises += u64::from(at_ms > before.ended.to_ms);
-            self.falls += u64::from(arrival.ended.to_ms + TICK_MS < before.ended.from_ms);
+            if arrival.ended.to_ms + TICK_MS < before.ended.from_ms {
+                self.falls += 1;
+                self.fell_ms = self.fell_ms.max(Some(self.newest_ms));
+            }
         }
         if at_ms < self.newest_ms - self.patience_ms {
-            self.set_back += 1;
+            self.set_back_ms = self.set_back_ms.max(Some(at_ms));
             self.waiting.drain(..).for_each(|probe| out(Ordered::Probe(probe)));
             out(Ordered::SetBack);
             self.newest_ms = at_ms;
@@ -78,14 +89,10 @@ impl Order {
         }
     }
 
-    /// Whether time ran backwards as nginx never writes it.
-    pub fn is_broken(&self) -> bool {
-        self.set_back > 0 || (self.falls >= FALLS && self.falls > 3 * self.rises)
-    }
-
-    /// What was out of order is past.
-    pub fn forget(&mut self) {
-        (self.set_back, self.falls, self.rises) = (0, 0, 0);
+    /// Whether time ran backwards as nginx never writes it, since then or at all.
+    pub fn is_broken(&self, from_ms: Option<i64>) -> bool {
+        let since = |at: Option<i64>| at.is_some_and(|at| from_ms.is_none_or(|from_ms| at >= from_ms));
+        since(self.set_back_ms) || since(self.fell_ms) && self.falls >= FALLS && self.falls > 3 * self.rises
     }
 }
 
@@ -111,7 +118,7 @@ mod tests {
             order.push(probe(second), &mut keep);
         }
         order.ripe(i64::MAX, &mut keep);
-        (seen, order.is_broken())
+        (seen, order.is_broken(None))
     }
 
     #[test]
@@ -128,6 +135,13 @@ mod tests {
         assert!(ordered(60_000, (0..60).rev().map(|n| n * 30)).1);
         assert_eq!(ordered(60_000, [100, 105, 0, 5]), (vec![100, 105, -1, 0, 5], true));
         assert!(!ordered(60_000, [0, 1, 0, 5, 6, 5, 10, 11, 10]).1, "clocks tick apart");
+    }
+
+    #[test]
+    fn what_ran_backwards_before_is_past() {
+        let mut order = Order::new(60_000);
+        [1000, 1005, 0, 5, 10].into_iter().for_each(|second| order.push(probe(second), &mut |_| {}));
+        assert!(order.is_broken(None) && order.is_broken(Some(0)) && !order.is_broken(Some(1000)));
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn verdict_of(arrivals: &[ProbeArrival], expect: Option<i64>) -> Verdict {
         lines: arrivals.len() as u64,
         first_ms: times().min(),
         last_ms: times().max(),
-        out_of_order: order.is_broken(),
+        out_of_order: order.is_broken(None),
         ..Log::default()
     };
     judge(&cadence, &log, &Period::until(times().max().unwrap_or(0)))

@@ -1,16 +1,15 @@
 //! The logs, their probes and the probes' rhythm, followed together.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::timeline::Timeline;
-use super::{Expect, Settings};
+use super::Settings;
+use super::seen::{Eye, Probes, observe, stream, text};
+use super::timeline::Clock;
 use crate::access_log::locate::Located;
-use crate::access_log::logs::{From, Logs, Seen};
+use crate::access_log::logs::{From, Logs};
 use crate::access_log::scan::{Arrival, Found, Traffic};
-use crate::cadence::order::{Order, Ordered};
 use crate::cadence::verdict::{Log, Verdict, judge};
 use crate::cadence::{Cadence, Expected, Name, NodeReport, Period, ProbeArrival, Window};
 use crate::logtail::wait::News;
@@ -23,14 +22,8 @@ pub use super::timeline::now_ms;
 const LIVE: Duration = Duration::from_millis(1300);
 /// How far back reading starts by default.
 pub const LOOK_BACK: Duration = Duration::from_secs(300);
-/// For how long lines may be held back where nothing is known of it: what most people set as `flush`.
-const PATIENCE_MS: i64 = 60_000;
 /// Lines are stamped in whole seconds.
-const RESOLUTION_MS: i64 = 1000;
-/// Streams whose last probe is remembered.
-const MAX_PACES: usize = 512;
-/// As much of a path as tells target groups apart.
-const PATH: usize = 256;
+pub(super) const RESOLUTION_MS: i64 = 1000;
 
 /// A reader of all logs.
 #[derive(Debug)]
@@ -44,88 +37,47 @@ pub struct Follow {
     probes: Probes,
     held: Held,
     looked: Option<Instant>,
-}
-
-/// The probes that were seen, in their order and their rhythm.
-#[derive(Debug)]
-pub struct Probes {
-    cadence: Cadence,
-    order: Order,
-    paces: BTreeMap<(IpAddr, u64), i64>,
-    path: Option<String>,
-    /// Probes of other paths than the one that is judged.
-    other_paths: u64,
-    timeline: Timeline,
-}
-
-impl Probes {
-    fn new(settings: &Settings, held: Held) -> Self {
-        let interval_ms = match settings.expect {
-            Expect::Every(span) => i64::try_from(span.0.as_millis()).ok(),
-            Expect::Auto => None,
-        };
-        let tolerance_ms = settings.tolerance.and_then(|span| i64::try_from(span.0.as_millis()).ok());
-        let patience_ms = match held {
-            Held::Until(flush) => millis(flush).saturating_add(RESOLUTION_MS).max(PATIENCE_MS),
-            Held::No | Held::Unbounded => PATIENCE_MS,
-        };
-        Self {
-            cadence: Cadence::new(interval_ms, tolerance_ms),
-            order: Order::new(patience_ms),
-            paces: BTreeMap::new(),
-            path: settings.path.clone(),
-            other_paths: 0,
-            timeline: Timeline::new(),
-        }
-    }
-
-    /// Takes a probe; returns the interval since the one before in its stream.
-    fn take(&mut self, arrival: ProbeArrival, name: impl FnOnce() -> Name) -> Option<i64> {
-        self.cadence.name(arrival.stream, name);
-        let Self { cadence, order, paces, .. } = self;
-        order.push(arrival, &mut |ordered| observe(cadence, ordered));
-        let began = arrival.began(0).from_ms;
-        if paces.len() >= MAX_PACES {
-            paces.clear();
-        }
-        paces.insert((arrival.node, arrival.stream), began).map(|before| began - before)
-    }
-
-    fn is_asked_for(&mut self, path: &[u8]) -> bool {
-        let Some(wanted) = &self.path else { return true };
-        let bare = path.split(|b| *b == b'?').next().unwrap_or_default();
-        let asked = path == wanted.as_bytes() || bare == wanted.as_bytes();
-        self.other_paths += u64::from(!asked);
-        asked
-    }
-}
-
-fn observe(cadence: &mut Cadence, ordered: Ordered) {
-    match ordered {
-        Ordered::Probe(arrival) => {
-            cadence.observe(arrival);
-        }
-        Ordered::SetBack => cadence.set_back(),
-    }
+    /// When lines last came, in the time in which we began.
+    grew_ms: Option<i64>,
 }
 
 impl Follow {
     /// Will read the located logs, from there on; one with a checkpoint goes on at it.
     pub fn new(located: &Located, from: From, settings: &Settings, checkpoints: &[Checkpoint]) -> Self {
+        Self::by(Clock::default(), located, from, settings, checkpoints)
+    }
+
+    /// The same by these clocks.
+    pub(super) fn by(
+        clock: Clock,
+        located: &Located,
+        from: From,
+        settings: &Settings,
+        checkpoints: &[Checkpoint],
+    ) -> Self {
         let networks = if located.logs.is_empty() { Vec::new() } else { settings.networks() };
         Self {
             logs: Logs::new(located, from, &networks, checkpoints),
             gaps: 0,
             last_gap: None,
-            probes: Probes::new(settings, located.held()),
+            probes: Probes::new(clock, settings, located.held()),
             held: located.held(),
             looked: None,
+            grew_ms: None,
         }
     }
 
     /// Goes on with the probes that were seen before, without these logs.
     pub fn go_on_with(&mut self, before: Self) {
         self.probes = before.probes;
+    }
+
+    /// Goes on with what is located now that nginx's configuration is another; logs that it didn't name before are read
+    /// from this time on.
+    pub(super) fn relocate(&mut self, located: &Located, since_ms: i64) {
+        self.held = located.held();
+        self.probes.hold(self.held);
+        self.logs.relocate(located, since_ms);
     }
 
     /// Reads all that is new, of which `news` told.
@@ -139,18 +91,22 @@ impl Follow {
     ) -> Result<(), TailError> {
         let live = self.looked.is_some_and(|looked| looked.elapsed() < LIVE);
         self.probes.timeline.tick();
-        let arrival = live.then(|| Arrival { at_ms: now_ms(), prompt: news != News::None });
+        let lines = self.traffic().lines;
         let Self { logs, probes, gaps, last_gap, .. } = self;
-        let mut eye = Eye { probes, gaps, last_gap, live, on_probe };
+        let arrival = live.then(|| Arrival { at_ms: probes.timeline.wall_ms(), prompt: news != News::None });
+        let mut eye = Eye { probes, gaps, last_gap, on_probe };
         let looked = logs.look(news, arrival, &mut |seen| eye.take(seen));
         self.looked = Some(Instant::now());
+        if self.traffic().lines > lines {
+            self.grew_ms = Some(self.probes.timeline.now_ms());
+        }
         looked
     }
 
     /// Takes unfinished last lines for whole: nothing more will come.
     pub fn finish(&mut self, on_probe: &mut dyn FnMut(&Found<'_>, Option<i64>)) {
         let Self { logs, probes, gaps, last_gap, .. } = self;
-        let mut eye = Eye { probes, gaps, last_gap, live: false, on_probe };
+        let mut eye = Eye { probes, gaps, last_gap, on_probe };
         logs.finish(&mut |seen| eye.take(seen));
     }
 
@@ -217,8 +173,9 @@ impl Follow {
     /// The verdict over all that was read, by the log's own time; nothing more will come.
     pub fn verdict_of_all(&self) -> Verdict {
         let (cadence, whole_to) = self.judged(true);
-        let last = self.traffic().last_ms.max(cadence.last_ms()).unwrap_or_else(now_ms);
-        self.verdict_by(&cadence, whole_to, None, last)
+        let last =
+            self.traffic().last_ms.max(cadence.last_ms()).unwrap_or_else(|| self.probes.timeline.wall_ms());
+        self.verdict_by(&cadence, self.log(None), whole_to, None, last)
     }
 
     /// The verdict now, of what came in the last time of this length, or of all.
@@ -226,7 +183,12 @@ impl Follow {
         let now_ms = self.probes.timeline.now_ms();
         let (cadence, whole_to) = self.judged(false);
         let from_ms = window.map(|window| now_ms - millis(window));
-        let mut verdict = self.verdict_by(&cadence, whole_to, from_ms, now_ms);
+        let mut log = self.log(from_ms);
+        if self.probes.timeline.was_set() {
+            // The latest stamp may be one of a clock that was ahead.
+            log.last_ms = self.grew_ms;
+        }
+        let mut verdict = self.verdict_by(&cadence, log, whole_to, from_ms, now_ms);
         let shift = self.probes.timeline.shift_ms();
         verdict.nodes.iter_mut().for_each(|node| node.shift(shift));
         verdict
@@ -235,11 +197,11 @@ impl Follow {
     fn verdict_by(
         &self,
         cadence: &Cadence,
+        mut log: Log,
         whole_to: Option<i64>,
         from_ms: Option<i64>,
         now_ms: i64,
     ) -> Verdict {
-        let mut log = self.log();
         let mut to_ms = now_ms;
         if self.held == Held::No {
             log.whole = log.late_ms == 0;
@@ -251,7 +213,7 @@ impl Follow {
         judge(cadence, &log, &Period { from_ms, to_ms })
     }
 
-    fn log(&self) -> Log {
+    fn log(&self, from_ms: Option<i64>) -> Log {
         let traffic = self.traffic();
         Log {
             there: self.logs.is_there(),
@@ -262,73 +224,12 @@ impl Follow {
             last_ms: traffic.last_ms,
             late_ms: traffic.late_ms,
             whole: true,
-            out_of_order: self.probes.order.is_broken(),
+            out_of_order: self.probes.order.is_broken(from_ms),
         }
     }
 }
 
-/// Takes what the logs yield.
-struct Eye<'a> {
-    probes: &'a mut Probes,
-    gaps: &'a mut u64,
-    last_gap: &'a mut Option<Gap>,
-    /// What comes now was written just now.
-    live: bool,
-    on_probe: &'a mut dyn FnMut(&Found<'_>, Option<i64>),
-}
-
-impl Eye<'_> {
-    fn take(&mut self, seen: Seen<'_>) {
-        let Self { probes, gaps, last_gap, live, on_probe } = self;
-        match seen {
-            Seen::Probe(found) => {
-                if !probes.is_asked_for(found.line.path) {
-                    return;
-                }
-                let mut arrival = arrival_of(found);
-                if *live {
-                    arrival.ended = probes.timeline.live(arrival.ended);
-                }
-                let name =
-                    || Name { path: text(found.line.path), host: found.line.host.map(text), direct: false };
-                let interval = probes.take(arrival, name);
-                on_probe(found, interval);
-            }
-            Seen::Gap(gap) => {
-                **gaps += 1;
-                **last_gap = Some(gap);
-                let Probes { cadence, order, .. } = &mut **probes;
-                order.ripe(i64::MAX, &mut |ordered| observe(cadence, ordered));
-                cadence.gap();
-            }
-        }
-    }
-}
-
-fn arrival_of(found: &Found<'_>) -> ProbeArrival {
-    ProbeArrival {
-        node: found.node,
-        stream: stream(found.line.path, found.line.host),
-        ended: Window::stamped(found.stamp.at_ms, i64::from(found.stamp.resolution_ms)),
-        took_ms: found.line.took_ms,
-        status: found.line.status,
-    }
-}
-
-/// What tells the streams of one node apart.
-fn stream(path: &[u8], host: Option<&[u8]>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (path, host).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Hostile bytes as text that can't move the cursor.
-fn text(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(PATH)).unwrap_or_default());
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 

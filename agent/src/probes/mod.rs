@@ -1,9 +1,11 @@
 //! The load balancer's probes, found in nginx's access log, and whether they come in their rhythm: what ties the tail
 //! of a log ([`crate::logtail`]), its lines ([`crate::access_log`]) and their rhythm ([`crate::cadence`]) together.
 //!
-//! - [`follow`]: a log and its probes, read and judged. `timeline`: what setting the clock does to them. [`watcher`]: the same in a thread, for the daemon.
+//! - [`follow`]: a log and its probes, read and judged. `seen`: what each probe is to the cadence. `timeline`: what
+//!   setting the clock does to them. [`watcher`]: the same in a thread, for the daemon.
 
 pub mod follow;
+mod seen;
 mod timeline;
 pub mod watcher;
 

@@ -2,6 +2,7 @@
 //! arrive at the agent's own listener. It must survive whatever stands in a log.
 
 mod direct;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,19 +16,28 @@ use tokio::sync::watch;
 pub use direct::Direct;
 
 use super::Settings;
-use super::follow::{Follow, recently};
+use super::follow::{Follow, now_ms, recently};
+use super::timeline::Clock;
 use crate::access_log::locate::Located;
 use crate::cadence::NodeReport;
 use crate::cadence::verdict::Reason;
 use crate::logtail::wait::{News, POLL, Waiter};
 use crate::logtail::{Checkpoint, Gap};
 use direct::{Seen, Wake};
+use sources::Sources;
 
 /// How often the place in the log is written down, where it has changed; besides at the end. Who is killed in between
 /// reads these lines again, and counts from zero anyway.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
-/// How often a log is looked for where there is none.
+/// How often a log is looked for where there is none, and nginx's configuration for changes.
 const SEARCH_EVERY: Duration = Duration::from_secs(5);
+/// Where no probe comes for so long, logs are looked for though no file of the configuration has changed: nginx may run
+/// by another one.
+const SEARCH_QUIET: Duration = Duration::from_secs(600);
+/// How far back what is new to us is read, besides the time since it was last looked for: reloading takes a moment.
+const RELOADING_MS: i64 = 2000;
+/// A log that the configuration no longer names is let go once nobody has written to it for so long.
+const LEFT: Duration = Duration::from_secs(60);
 /// The verdict also changes with the time that passes: it is published so often though nothing came.
 const PUBLISH_IDLE: Duration = Duration::from_secs(5);
 /// What changed is published at most so often.
@@ -121,15 +131,28 @@ impl Drop for Watcher {
 /// # Errors
 /// When no thread or descriptor can be had.
 pub fn start(settings: Settings, conf: Option<PathBuf>, state_dir: &Path) -> std::io::Result<Watcher> {
+    start_by(Clock::default(), settings, conf, state_dir)
+}
+
+/// The same by these clocks.
+fn start_by(
+    clock: Clock,
+    settings: Settings,
+    conf: Option<PathBuf>,
+    state_dir: &Path,
+) -> std::io::Result<Watcher> {
     let wake = Arc::new(Wake::new()?);
     let (direct, seen) = Direct::new(Arc::clone(&wake));
     let mut eye = Eye {
+        clock,
         settings,
         conf,
         state: state_dir.to_owned(),
         follow: None,
         written: Vec::new(),
         logs: Vec::new(),
+        sources: Sources::default(),
+        located_ms: now_ms(),
         trouble: None,
         checkpoint_trouble: None,
         direct_probes: 0,
@@ -144,12 +167,17 @@ pub fn start(settings: Settings, conf: Option<PathBuf>, state_dir: &Path) -> std
 
 /// All that the thread owns.
 struct Eye {
+    clock: Clock,
     settings: Settings,
     conf: Option<PathBuf>,
     state: PathBuf,
     follow: Option<Follow>,
     written: Vec<Checkpoint>,
     logs: Vec<PathBuf>,
+    /// What says which logs these are.
+    sources: Sources,
+    /// When that was last looked at, milliseconds since 1970.
+    located_ms: i64,
     trouble: Option<String>,
     checkpoint_trouble: Option<String>,
     direct_probes: u64,
@@ -166,11 +194,19 @@ impl Eye {
         let mut waiter = Waiter::default();
         let (mut searched, mut published, mut kept) = (None::<Instant>, Instant::now(), Instant::now());
         let mut news = News::None;
-        let mut before = 0;
+        let (mut before, mut quiet_since) = (0, Instant::now());
         while !wake.is_over() {
-            if self.logs.is_empty() && searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
+            if searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
                 searched = Some(Instant::now());
-                self.search();
+                let is_quiet = quiet_since.elapsed() >= SEARCH_QUIET;
+                if is_quiet {
+                    quiet_since = Instant::now();
+                }
+                if self.logs.is_empty() {
+                    self.search();
+                } else {
+                    self.search_again(is_quiet);
+                }
             }
             self.look(news);
             for one in seen.try_iter() {
@@ -180,6 +216,9 @@ impl Eye {
             if published.elapsed() >= PUBLISH_IDLE
                 || (probes != before && published.elapsed() >= PUBLISH_EVERY)
             {
+                if probes != before {
+                    quiet_since = Instant::now();
+                }
                 (published, before) = (Instant::now(), probes);
                 publish.send_replace(Arc::new(self.snapshot(direct)));
             }
@@ -203,7 +242,8 @@ impl Eye {
             Ok(located) => located,
             Err(e) => {
                 self.trouble = Some(e.to_string());
-                let nowhere = || Follow::new(&Located::default(), recently(), &self.settings, &[]);
+                let nowhere =
+                    || Follow::by(self.clock.clone(), &Located::default(), recently(), &self.settings, &[]);
                 self.follow.get_or_insert_with(nowhere);
                 return;
             }
@@ -212,12 +252,38 @@ impl Eye {
             tracing::warn!("cannot go on at the old place in the access log: {e}");
             Vec::new()
         });
-        let mut follow = Follow::new(&located, recently(), &self.settings, &checkpoints);
+        let clock = self.clock.clone();
+        let mut follow = Follow::by(clock, &located, recently(), &self.settings, &checkpoints);
         if let Some(before) = self.follow.take() {
             follow.go_on_with(before);
         }
+        self.sources = Sources::of(&located.sources);
         self.logs = located.logs.into_iter().map(|log| log.path).collect();
-        (self.follow, self.written) = (Some(follow), checkpoints);
+        (self.follow, self.written, self.located_ms) = (Some(follow), checkpoints, now_ms());
+    }
+
+    /// Looks again where nginx's configuration has changed, or `anyway`. nginx itself goes on as before until it is
+    /// reloaded, so what it wrote to before is read on for as long as it does.
+    fn search_again(&mut self, anyway: bool) {
+        let Some(follow) = &mut self.follow else { return };
+        let since_ms = std::mem::replace(&mut self.located_ms, now_ms()) - RELOADING_MS;
+        if anyway || self.sources.changed() {
+            match self.settings.locate(self.conf.as_deref()) {
+                Ok(located) => {
+                    self.sources = Sources::of(&located.sources);
+                    follow.relocate(&located, since_ms);
+                }
+                Err(e) => {
+                    // Perhaps only half of it is written yet: the next change tells.
+                    self.sources.refresh();
+                    tracing::warn!(
+                        "nginx's configuration has changed, and the logs are followed as before: {e}"
+                    );
+                }
+            }
+        }
+        follow.logs.let_go(LEFT);
+        self.logs = follow.logs.each().map(|(log, ..)| log.path.clone()).collect();
     }
 
     fn look(&mut self, news: News) {

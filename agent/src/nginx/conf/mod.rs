@@ -75,6 +75,7 @@ pub struct Conf {
     /// What relative paths of logs and pid files start from.
     pub prefix: PathBuf,
     directives: Vec<Directive>,
+    sources: Vec<PathBuf>,
 }
 
 impl Conf {
@@ -103,10 +104,10 @@ impl Conf {
         Ok(Self::of(parse::text(text, path, bounds)?, path, None))
     }
 
-    fn of(directives: Vec<Directive>, path: &Path, prefix: Option<&Path>) -> Self {
+    fn of((directives, sources): parse::Parsed, path: &Path, prefix: Option<&Path>) -> Self {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let usual = if folder.ends_with("conf") { folder.parent().unwrap_or(folder) } else { folder };
-        Self { path: path.to_owned(), prefix: prefix.unwrap_or(usual).to_owned(), directives }
+        Self { path: path.to_owned(), prefix: prefix.unwrap_or(usual).to_owned(), directives, sources }
     }
 
     /// The first of the usual files that exists, parsed; `None` where none exists.
@@ -132,6 +133,12 @@ impl Conf {
     /// All directives of the main context.
     pub fn directives(&self) -> &[Directive] {
         &self.directives
+    }
+
+    /// The files that were read, and the folders in which masks of includes were looked for: while all of these are as
+    /// they were, the configuration is.
+    pub fn sources(&self) -> &[PathBuf] {
+        &self.sources
     }
 
     fn http(&self) -> impl Iterator<Item = &Directive> {

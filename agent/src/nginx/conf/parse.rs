@@ -1,7 +1,7 @@
 //! Directives, blocks and includes
 //! (<https://nginx.org/en/docs/beginners_guide.html#conf_structure>, `ngx_conf_file.c`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::read::{Bounds, Budget, Spent, is_mask};
@@ -43,18 +43,25 @@ impl Directive {
     }
 }
 
+/// What was parsed, and the files and folders that it came from.
+pub(super) type Parsed = (Vec<Directive>, Vec<PathBuf>);
+
 /// Parses a main file and all that it includes.
-pub(super) fn load(path: &Path, bounds: &Bounds) -> Result<Vec<Directive>, ConfError> {
+pub(super) fn load(path: &Path, bounds: &Bounds) -> Result<Parsed, ConfError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    load_file(path, None, folder, 0, &mut Budget::new(bounds))
+    let mut budget = Budget::new(bounds);
+    let directives = load_file(path, None, folder, 0, &mut budget)?;
+    Ok((directives, budget.sources))
 }
 
 /// Parses a main file's text and all that it includes, as if it lay at `path`.
-pub(super) fn text(text: &[u8], path: &Path, bounds: &Bounds) -> Result<Vec<Directive>, ConfError> {
+pub(super) fn text(text: &[u8], path: &Path, bounds: &Bounds) -> Result<Parsed, ConfError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut budget = Budget::new(bounds);
-    Parser { words: Words::new(text), file: path.into(), folder, depth: 0, budget: &mut budget }
-        .block(false, true)
+    let mut parser =
+        Parser { words: Words::new(text), file: path.into(), folder, depth: 0, budget: &mut budget };
+    let directives = parser.block(false, true)?;
+    Ok((directives, budget.sources))
 }
 
 fn load_file(
@@ -233,7 +240,7 @@ mod tests {
         fs::write(dir.path().join("conf.d/a.conf"), "a;").unwrap();
         let main = dir.path().join("nginx.conf");
         fs::write(&main, "include conf.d/*.conf; include none/*.conf; c;").unwrap();
-        let names: Vec<_> = load(&main).unwrap().into_iter().map(|d| d.name).collect();
+        let names: Vec<_> = load(&main).unwrap().0.into_iter().map(|d| d.name).collect();
         assert_eq!(names, ["a", "b", "c"]);
         fs::write(&main, "\ninclude missing.conf;").unwrap();
         let missing = load(&main).unwrap_err().to_string();

@@ -53,6 +53,8 @@ impl Bounds {
 pub(super) struct Budget {
     left: Bounds,
     end: Instant,
+    /// The files that were read, and the folders that masks looked into.
+    pub(super) sources: Vec<PathBuf>,
 }
 
 /// What was used up.
@@ -61,13 +63,14 @@ pub(super) struct Spent(pub String);
 
 impl Budget {
     pub(super) fn new(bounds: &Bounds) -> Self {
-        Self { left: *bounds, end: Instant::now() + bounds.time }
+        Self { left: *bounds, end: Instant::now() + bounds.time, sources: Vec::new() }
     }
 
     /// All of a regular file. Nothing is opened that could block or that opening alone would change.
     pub(super) fn read(&mut self, path: &Path) -> Result<io::Result<Vec<u8>>, Spent> {
         self.left.files = self.left.files.checked_sub(1).ok_or(Spent("too many files".into()))?;
         self.in_time()?;
+        self.sources.push(path.to_owned());
         let mut file = match open_regular(path) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Ok(Vec::new())),
@@ -133,6 +136,7 @@ impl Budget {
         let mut found = Vec::new();
         for folder in folders {
             self.in_time()?;
+            self.sources.push(folder.clone());
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             for entry in entries.flatten() {
                 self.left.names =

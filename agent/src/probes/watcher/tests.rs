@@ -1,5 +1,4 @@
 use super::*;
-use crate::probes::follow::now_ms;
 use std::fs::OpenOptions;
 use std::io::Write;
 
@@ -96,4 +95,105 @@ fn hostile_bytes_and_a_folder_for_a_log_change_nothing_but_the_snapshot() {
     std::fs::remove_dir(&log).unwrap();
     append(&log, probe(0).as_bytes());
     wait_for(&watcher, |s| s.probes == 2 && s.trouble.is_none());
+}
+
+/// Clocks that only the test moves.
+#[derive(Clone)]
+struct Hands(Arc<std::sync::Mutex<crate::probes::timeline::Times>>);
+
+impl Hands {
+    fn new() -> Self {
+        let times = crate::probes::timeline::Times { wall_ms: now_ms(), boot_ms: 1_000_000 };
+        Self(Arc::new(std::sync::Mutex::new(times)))
+    }
+
+    fn clock(&self) -> Clock {
+        let hands = self.clone();
+        Clock::new(move || *hands.0.lock().unwrap())
+    }
+
+    fn pass(&self, ms: i64) {
+        let mut times = self.0.lock().unwrap();
+        times.wall_ms += ms;
+        times.boot_ms += ms;
+    }
+
+    /// Sets the wall clock; the other one goes on as if nothing had happened.
+    fn set(&self, by_ms: i64) {
+        self.0.lock().unwrap().wall_ms += by_ms;
+    }
+
+    fn line(&self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.0.lock().unwrap().wall_ms).unwrap();
+        let at = at.strftime("%d/%b/%Y:%H:%M:%S +0000");
+        format!("10.0.0.1 - - [{at}] \"GET /health HTTP/1.1\" 200 5 \"-\" \"ELB-HealthChecker/2.0\"\n")
+    }
+}
+
+/// The wall clock is set so before some probes.
+const STEPS: [(i64, i64); 3] = [(6, 3_600_000), (12, -7_200_000), (18, 90_000)];
+const PROBES: i64 = 24;
+
+#[test]
+fn a_clock_that_is_set_while_the_daemon_follows_loses_no_probe() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let hands = Hands::new();
+    append(&log, b"");
+    let watcher = start_by(hands.clock(), settings(&log), None, dir.path()).unwrap();
+    wait_for(&watcher, |s| s.reading);
+    for n in 0..PROBES {
+        hands.pass(5000);
+        for (_, by_ms) in STEPS.iter().filter(|(at, _)| *at == n) {
+            hands.set(*by_ms);
+        }
+        append(&log, hands.line().as_bytes());
+        wait_for(&watcher, |s| s.probes == u64::try_from(n + 1).unwrap());
+    }
+    let seen = wait_for(&watcher, |s| s.reason != Reason::TooFew);
+    let node = &seen.nodes[0];
+    assert_eq!(
+        (seen.reason, node.probes, node.missed, node.off_rhythm, seen.gaps),
+        (Reason::OnTime, 24, 0, 0, 0),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_while_a_log_is_followed_loses_no_probe() {
+    use crate::access_log::logs::From;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let hands = Hands::new();
+    let settings = settings(&log);
+    append(&log, b"");
+    let located = settings.locate(None).unwrap();
+    let mut follow = Follow::by(hands.clock(), &located, From::Now, &settings, &[]);
+    let look = |follow: &mut Follow| {
+        let torn = |ms: i64| !(4000..=6000).contains(&ms);
+        follow
+            .look(News::Something, &mut |_, interval| assert!(!interval.is_some_and(torn), "{interval:?}"))
+            .unwrap();
+    };
+    look(&mut follow);
+    for n in 0..PROBES {
+        hands.pass(5000);
+        for (_, by_ms) in STEPS.iter().filter(|(at, _)| *at == n) {
+            hands.set(*by_ms);
+            look(&mut follow); // as it does every second
+        }
+        append(&log, hands.line().as_bytes());
+        look(&mut follow);
+    }
+    let verdict = follow.verdict(None);
+    let node = &verdict.nodes[0];
+    assert_eq!(
+        (verdict.reason, node.probes, node.missed, node.off_rhythm),
+        (Reason::OnTime, 24, 0, 0),
+        "{verdict:?}"
+    );
+    // And where probes end, the time is told by the clock that nobody sets.
+    hands.pass(60_000);
+    look(&mut follow);
+    assert_eq!(follow.verdict(None).reason, Reason::NoTraffic);
 }
