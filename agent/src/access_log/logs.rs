@@ -57,6 +57,8 @@ struct Source {
     not_before_ms: Option<i64>,
     /// It is no longer in nginx's configuration.
     left: bool,
+    /// Its formats are others from the next look on.
+    learns: bool,
 }
 
 /// A probe that waits for its turn: the text of its line, and what the scanner made of it.
@@ -73,6 +75,28 @@ enum Step {
     Look(News),
     /// What is left: nothing more will come.
     Finish,
+}
+
+/// Hands on what one log yields.
+struct Hand<'a, 's> {
+    at: usize,
+    alone: bool,
+    not_before_ms: i64,
+    waiting: &'a mut Vec<Waiting>,
+    sink: &'a mut (dyn FnMut(Seen<'_>) + 's),
+}
+
+impl Hand<'_, '_> {
+    fn probe(&mut self, found: Found<'_>) {
+        if found.stamp.at_ms + i64::from(found.stamp.resolution_ms) <= self.not_before_ms {
+            return;
+        }
+        if self.alone {
+            return (self.sink)(Seen::Probe(&found));
+        }
+        let text = found.text.to_vec();
+        self.waiting.push(Waiting { source: self.at, text, found: found.without_text() });
+    }
 }
 
 impl Logs {
@@ -94,7 +118,7 @@ impl Logs {
         for file in &located.logs {
             if let Some(source) = self.sources.iter_mut().find(|source| source.file.path == file.path) {
                 source.left = false;
-                source.scanner.learn(&file.formats);
+                source.learns = true;
                 source.file = file.clone();
             } else {
                 let source = Source::new(file, From::Since(since_ms), &self.nodes, &[]);
@@ -165,21 +189,16 @@ impl Logs {
     ) -> Result<(), TailError> {
         // Probes of one log alone are in order.
         let alone = self.sources.len() == 1 && step != Step::Finish;
-        let Some(Source { tail, scanner, trouble, not_before_ms, .. }) = self.sources.get_mut(at) else {
-            return Ok(());
-        };
+        let Some(source) = self.sources.get_mut(at) else { return Ok(()) };
+        let Source { tail, scanner, file, trouble, not_before_ms, learns, .. } = source;
         let not_before_ms = not_before_ms.unwrap_or(i64::MIN);
+        let mut hand = Hand { at, alone, not_before_ms, waiting, sink };
+        if std::mem::take(learns) {
+            scanner.learn(&file.formats, &mut |found| hand.probe(found));
+        }
         let mut take = |event: Event<'_>| match event {
-            Event::Lines(block) => scanner.block(block, arrival, &mut |found| {
-                if found.stamp.at_ms + i64::from(found.stamp.resolution_ms) <= not_before_ms {
-                    return;
-                }
-                if alone {
-                    return sink(Seen::Probe(&found));
-                }
-                waiting.push(Waiting { source: at, text: found.text.to_vec(), found: found.without_text() });
-            }),
-            Event::Gap(gap) => sink(Seen::Gap(gap)),
+            Event::Lines(block) => scanner.block(block, arrival, &mut |found| hand.probe(found)),
+            Event::Gap(gap) => (hand.sink)(Seen::Gap(gap)),
         };
         let looked = match step {
             Step::Look(News::Writes) => tail.look_at_writes(&mut take),
@@ -273,7 +292,15 @@ impl Source {
             None => Tail::new(&file.path, start(file, from)),
         };
         let scanner = Scanner::new(file.formats.clone(), nodes.to_vec());
-        Self { tail, scanner, file: file.clone(), trouble: None, not_before_ms: None, left: false }
+        Self {
+            tail,
+            scanner,
+            file: file.clone(),
+            trouble: None,
+            not_before_ms: None,
+            left: false,
+            learns: false,
+        }
     }
 }
 
@@ -386,6 +413,14 @@ mod tests {
         append(&one, "10.0.0.1 [14/Nov/2023:22:13:50 +0000] ELB-HealthChecker/2.0\n");
         append(&one, &probe("10.0.0.1", 35));
         assert_eq!(look(&mut logs), [30, 35], "a worker that goes on with the old format");
+        append(&one, "14/Nov/2023:22:13:57 +0000|10.0.0.1|ELB-HealthChecker/2.0\n");
+        assert_eq!((look(&mut logs), logs.traffic().unparsed), (vec![], 1), "reloaded before it was noticed");
+        let bars = "$time_local|$remote_addr|$http_user_agent";
+        logs.relocate(
+            &located(vec![log(one.clone(), bars), log(two.clone(), "combined")]),
+            1_700_000_036_000,
+        );
+        assert_eq!((look(&mut logs), logs.traffic().unparsed), (vec![37], 0));
         logs.relocate(&located(vec![log(two, "combined")]), 1_700_000_040_000);
         logs.let_go(Duration::from_secs(3600));
         append(&one, &probe("10.0.0.1", 40));
@@ -393,6 +428,6 @@ mod tests {
         logs.let_go(Duration::ZERO);
         append(&one, &probe("10.0.0.1", 45));
         assert_eq!((look(&mut logs), logs.tails().len()), (vec![], 1));
-        assert_eq!(logs.traffic().probes, 7, "what was read stays counted");
+        assert_eq!(logs.traffic().probes, 8, "what was read stays counted");
     }
 }

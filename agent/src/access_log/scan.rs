@@ -1,6 +1,7 @@
 //! Blocks of lines become probes and a measure of the other traffic. The User-Agent is searched in the whole block,
 //! and only lines that have it are looked at, strictly.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -28,6 +29,9 @@ const LATE_COUNTS_MS: i64 = 600_000;
 const LAST_LINES: usize = 4;
 /// How many formats of a configuration that was changed are kept.
 const KEPT_FORMATS: usize = 8;
+/// How many lines are kept that couldn't be read, and of which length.
+const KEPT_LINES: usize = 64;
+const KEPT_LENGTH: usize = 4 << 10;
 /// How exactly an arrival tells when a line was written.
 const ARRIVAL_RESOLUTION_MS: u32 = 50;
 
@@ -115,6 +119,8 @@ pub struct Scanner {
     late_at_ms: i64,
     outsiders: Outsiders,
     unread: Option<Unread>,
+    /// The last lines that couldn't be read: of a format that isn't known yet, perhaps.
+    kept: VecDeque<Vec<u8>>,
 }
 
 impl Scanner {
@@ -129,12 +135,14 @@ impl Scanner {
             late_at_ms: 0,
             outsiders: Outsiders::default(),
             unread: None,
+            kept: VecDeque::new(),
         }
     }
 
     /// From now on there may be lines of these formats too. Of those that were known so many are kept, as nginx goes on
     /// with them until it is reloaded.
-    pub(super) fn learn(&mut self, formats: &[Format]) {
+    /// Lines that couldn't be read before are tried once more.
+    pub(super) fn learn(&mut self, formats: &[Format], found: &mut dyn FnMut(Found<'_>)) {
         let known = std::mem::take(&mut self.formats);
         self.formats = known.iter().take(1).filter(|used| formats.contains(used)).cloned().collect();
         for format in formats.iter().chain(known.iter().take(KEPT_FORMATS)) {
@@ -142,6 +150,12 @@ impl Scanner {
                 self.formats.push(format.clone());
             }
         }
+        let kept = std::mem::take(&mut self.kept);
+        self.traffic.unparsed -= kept.len() as u64;
+        if self.traffic.unparsed == 0 {
+            self.unread = None;
+        }
+        kept.iter().rev().for_each(|text| self.candidate(text, None, found));
     }
 
     /// What was scanned so far.
@@ -224,6 +238,10 @@ impl Scanner {
         self.traffic.unparsed += 1;
         if self.traffic.unparsed == 1 {
             self.unread = Unread::of(text, &self.formats).or(self.unread.take());
+        }
+        if text.len() <= KEPT_LENGTH {
+            self.kept.truncate(KEPT_LINES - 1);
+            self.kept.push_front(text.to_vec());
         }
     }
 

@@ -13,13 +13,22 @@ pub struct Expected {
     pub interval_ms: i64,
     /// How far an interval may be off, milliseconds.
     pub tolerance_ms: i64,
+    /// The health check's time-out, milliseconds: no answer takes longer.
+    timeout_ms: i64,
 }
 
 impl Expected {
     /// An interval, and how far it may be off: a fifth of it where not said.
     pub fn new(interval_ms: i64, tolerance_ms: Option<i64>) -> Self {
         let interval_ms = interval_ms.max(1);
-        Self { interval_ms, tolerance_ms: tolerance_ms.unwrap_or(interval_ms / 5).max(1) }
+        let tolerance_ms = tolerance_ms.unwrap_or(interval_ms / 5).max(1);
+        Self { interval_ms, tolerance_ms, timeout_ms: TIME_OUT_MS }
+    }
+
+    /// The same with the time-out that the target group is set to.
+    #[must_use]
+    pub fn with_timeout(self, timeout_ms: Option<i64>) -> Self {
+        Self { timeout_ms: timeout_ms.unwrap_or(TIME_OUT_MS), ..self }
     }
 
     /// How long a silence is one.
@@ -41,9 +50,27 @@ impl Expected {
     }
 
     /// How long an answer may have taken whose length isn't known: up to the time-out, and so little that a missing
-    /// probe can't hide in it.
+    /// probe can't hide in it. At intervals of 5 s that leaves some 2 to 3 s of the 4 s that a time-out can be set to.
     pub fn longest_answer_ms(&self, resolution_ms: i64) -> i64 {
         let room = self.interval_ms - self.tolerance_ms - resolution_ms - self.interval_ms / 5;
-        room.clamp(0, TIME_OUT_MS)
+        room.clamp(0, self.timeout_ms.max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_takes_no_longer_than_the_time_out_and_hides_no_missing_probe() {
+        let longest = |interval_ms, timeout_ms, resolution_ms| {
+            Expected::new(interval_ms, None).with_timeout(timeout_ms).longest_answer_ms(resolution_ms)
+        };
+        assert_eq!(longest(5000, None, 1), 2999);
+        assert_eq!(longest(5000, None, 1000), 2000);
+        assert_eq!(longest(5000, Some(2000), 1), 2000);
+        assert_eq!(longest(5000, Some(4000), 1), 2999, "a missing probe would hide in it");
+        assert_eq!(longest(30_000, None, 1000), 5000, "the default");
+        assert_eq!(longest(30_000, Some(10_000), 1000), 10_000);
     }
 }

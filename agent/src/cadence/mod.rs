@@ -68,6 +68,7 @@ struct Stream {
 pub struct Cadence {
     expected: Option<Expected>,
     tolerance_ms: Option<i64>,
+    timeout_ms: Option<i64>,
     streams: BTreeMap<u64, Stream>,
     schedules: BTreeMap<(IpAddr, u64), Schedule>,
     resolution_ms: i64,
@@ -87,6 +88,7 @@ impl Cadence {
         Self {
             expected: interval_ms.map(|ms| Expected::new(ms, tolerance_ms)),
             tolerance_ms,
+            timeout_ms: None,
             streams: BTreeMap::new(),
             schedules: BTreeMap::new(),
             resolution_ms: 0,
@@ -96,6 +98,12 @@ impl Cadence {
             newest: [None, None],
             forgotten: 0,
         }
+    }
+
+    /// The same where it is known what the health check's time-out is set to; to be said before the first probe.
+    #[must_use]
+    pub fn with_timeout(self, timeout_ms: Option<i64>) -> Self {
+        Self { timeout_ms, expected: self.expected.map(|e| e.with_timeout(timeout_ms)), ..self }
     }
 
     /// What is expected, once it is known; `None` also where streams have different intervals.
@@ -163,7 +171,7 @@ impl Cadence {
     }
 
     fn settle(&mut self, stream: u64, enough: usize) {
-        let tolerance_ms = self.tolerance_ms;
+        let (tolerance_ms, timeout_ms) = (self.tolerance_ms, self.timeout_ms);
         let Some(entry) = self.streams.get_mut(&stream).filter(|entry| entry.expected.is_none()) else {
             return;
         };
@@ -175,7 +183,7 @@ impl Cadence {
         let longest = by_node.values().max_by_key(|ends| ends.len());
         let found = longest.and_then(|ends| interval::of_many(ends, known, enough));
         let Some(interval_ms) = found else { return };
-        let expected = Expected::new(interval_ms, tolerance_ms);
+        let expected = Expected::new(interval_ms, tolerance_ms).with_timeout(timeout_ms);
         entry.expected = Some(expected);
         for arrival in std::mem::take(&mut entry.pending) {
             self.place(arrival, expected);

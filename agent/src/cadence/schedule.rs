@@ -2,6 +2,8 @@
 //! needs the fewest faults is told: that answers take no time but what the log says (`prompt`); that those of unknown
 //! length took up to the time-out (`patient`); that the interval is another one (`other`). Pure.
 
+mod other;
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -12,32 +14,17 @@ use super::phases::{Phases, Summary};
 use super::report::{NodeReport, NodeState, Period};
 use super::step;
 use super::troubles::Troubles;
+use other::Other;
 
 /// The last probes, in which another interval is looked for.
 const RECENT: usize = 2 * step::SIDE;
-/// Of those, as many as are enough for it.
-const FIRST: u64 = 16;
-/// Intervals that tell another interval: of all that was seen, of its end, and where answers are slow.
+/// Intervals that tell another interval: of all that was seen, and of its end.
 const ENOUGH_ALL: u64 = 2;
 const ENOUGH_LATELY: u64 = 5;
-const ENOUGH_SLOW: u64 = 12;
 /// Intervals since the last trouble after which a node is well again.
 const WELL: u64 = 3;
 /// Status codes that are counted one by one.
 const MAX_CODES: usize = 16;
-
-/// Another interval than the expected one.
-#[derive(Debug, Clone)]
-struct Other {
-    phases: Phases,
-    /// All probes keep it.
-    of_all: bool,
-    /// By when they began, answers of unknown length taken for slow.
-    patient: bool,
-    from_ms: i64,
-    /// What was missing and out of rhythm before it began.
-    before: (u64, u64),
-}
 
 /// A schedule.
 #[derive(Debug, Clone)]
@@ -131,45 +118,6 @@ impl Schedule {
         let prompt = self.prompt.broken();
         let patient = self.patient.as_ref().map(Phases::broken);
         patient.filter(|(missed, off)| missed + off < prompt.0 + prompt.1).unwrap_or(prompt)
-    }
-
-    fn look_for_other(&mut self, prompt: Window, patient: Window) {
-        if let Some(other) = &mut self.other {
-            other.phases.observe(if other.patient { patient } else { prompt }, &|_| true);
-            if other.phases.is_plain() {
-                return;
-            }
-            self.other = None;
-        }
-        let of_all = self.probes <= FIRST;
-        if self.prompt.is_plain() || of_all && self.probes <= ENOUGH_ALL {
-            return;
-        }
-        let count = if of_all { self.recent.len() } else { ENOUGH_LATELY as usize + 1 };
-        let seen = self.recent.iter().skip(self.recent.len().saturating_sub(count));
-        for patient in [false, true] {
-            let few = seen.len() as u64 <= ENOUGH_SLOW || !of_all;
-            if patient && (few || self.patient.as_ref().is_none_or(Phases::is_plain)) {
-                return;
-            }
-            let windows = seen.clone().map(|s| if patient { s.1 } else { s.0 });
-            let Some(expected) = interval::mean_setting(windows.clone()).filter(|e| self.is_other(*e)) else {
-                continue;
-            };
-            if let Some(phases) = interval::of_one(windows, expected).filter(|p| of_all || p.is_even())
-                && let Some((first, _, before)) = seen.clone().next()
-            {
-                let (from_ms, before) = (first.from_ms, if of_all { (0, 0) } else { *before });
-                self.other = Some(Other { phases, of_all, patient, from_ms, before });
-                return;
-            }
-        }
-    }
-
-    /// Whether this is an interval of its own, and not that of several streams together.
-    fn is_other(&self, Expected { interval_ms, .. }: Expected) -> bool {
-        let of_streams = self.prompt.broken() == (0, 0) && interval_ms < self.expected.interval_ms;
-        interval_ms != self.expected.interval_ms && (!of_streams || interval_ms >= interval::SHORTEST_MS)
     }
 
     /// Lines may be missing here.
@@ -271,22 +219,5 @@ impl Schedule {
         if report.state == NodeState::Off && well {
             report.state = chosen.now;
         }
-    }
-}
-
-impl Other {
-    /// What is told of a node whose interval is another one.
-    fn tell(&self, report: &mut NodeReport, now_ms: i64, last_of_all: i64) {
-        let summary = self.phases.summary(now_ms, last_of_all);
-        report.state = NodeState::OtherInterval;
-        (report.missed, report.off_rhythm) = self.before;
-        report.missed_total = self.before.0;
-        report.missed_max = None;
-        (report.extra, report.streams) = (0, 1);
-        report.other_interval_ms = Some(self.phases.expected.interval_ms);
-        report.other_since_ms = (!self.of_all).then_some(self.from_ms);
-        report.interval_min_ms = summary.spread.min();
-        report.interval_p50_ms = summary.spread.p50();
-        report.interval_max_ms = summary.spread.max();
     }
 }

@@ -195,10 +195,6 @@ impl Follower {
     /// Reads to the end, handing on whole lines.
     pub(super) fn read(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<Ended> {
         loop {
-            let size = self.file.metadata()?.len();
-            if size < self.offset {
-                return Ok(Ended::Truncated);
-            }
             let space = self.lines.space();
             let room = space.len();
             let n = self.file.read_at(space, self.offset)?;
@@ -206,11 +202,10 @@ impl Follower {
             if !self.holds_what_was_read()? {
                 return Ok(Ended::Truncated);
             }
-            if n == 0 {
-                return Ok(Ended::AtEnd);
+            if n > 0 {
+                self.take(n, sink)?;
             }
-            self.take(n, sink)?;
-            if n < room && self.offset >= size {
+            if n < room {
                 return Ok(Ended::AtEnd);
             }
         }

@@ -6,6 +6,9 @@
 const BLOCK: usize = 64 << 10;
 /// The same while there is more than that to read: what a read costs besides its bytes is spread over more of them.
 const LARGE_BLOCK: usize = 256 << 10;
+/// Reads in a row that were smaller, after which the larger block is given back: where lines come in bites of about this
+/// size, memory doesn't come and go with each.
+const SMALL_READS: u32 = 64;
 /// The longest line that comes out. nginx's header buffers allow far less (`large_client_header_buffers`).
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -15,6 +18,8 @@ pub(super) struct Lines {
     buf: Vec<u8>,
     filled: usize,
     skipping: bool,
+    /// Reads in a row that were smaller than a block.
+    small: u32,
     /// Lines longer than [`MAX_LINE`], which were skipped.
     pub(super) overlong: u64,
 }
@@ -45,7 +50,8 @@ impl Lines {
     /// Takes in the first `n` bytes of the space; hands on the whole lines, each with its line break.
     pub(super) fn commit(&mut self, n: usize, mut sink: impl FnMut(&[u8])) {
         let end = (self.filled + n).min(self.buf.len());
-        let wanted = if end == self.buf.len() { LARGE_BLOCK } else { BLOCK };
+        let full = end == self.buf.len();
+        self.small = if full || n >= BLOCK { 0 } else { self.small.saturating_add(1) };
         let mut start = 0;
         if self.skipping {
             match memchr::memchr(b'\n', &self.buf[..end]) {
@@ -68,8 +74,18 @@ impl Lines {
         }
         self.buf.copy_within(start..end, 0);
         self.filled = end - start;
-        if self.filled < BLOCK / 2 && self.buf.len() != wanted {
-            self.buf.resize(wanted, 0);
+        if self.filled < BLOCK / 2 {
+            self.fit(full);
+        }
+    }
+
+    /// Takes as much memory as what is read lately needs.
+    fn fit(&mut self, full: bool) {
+        if full && self.buf.len() < LARGE_BLOCK {
+            self.buf.resize(LARGE_BLOCK, 0);
+        } else if self.buf.len() > LARGE_BLOCK || self.small >= SMALL_READS && self.buf.len() > BLOCK {
+            let len = if self.small >= SMALL_READS { BLOCK } else { LARGE_BLOCK };
+            self.buf.truncate(len);
             self.buf.shrink_to_fit();
         }
     }
@@ -134,6 +150,8 @@ mod tests {
         }
         feed(&mut lines, b"end\nnext\n", 3, &mut out);
         assert_eq!((out.as_slice(), lines.overlong), (&b"next\n"[..], 1));
+        assert!(lines.buf.len() <= LARGE_BLOCK);
+        (0..SMALL_READS).for_each(|_| feed(&mut lines, b"small\n", 6, &mut out));
         assert_eq!(lines.buf.len(), BLOCK, "the memory is given back");
     }
 

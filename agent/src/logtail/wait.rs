@@ -16,6 +16,10 @@ use super::siblings;
 
 /// No look comes sooner after another: a log of thousands of lines a second is read in bites.
 const COALESCE: Duration = Duration::from_millis(8);
+/// The same where looks are dear, as on a slow or busy machine: they take one part in so many of a CPU, as long as that
+/// leaves them no rarer than this. An arrival is told to 50 ms.
+const SHARE: u32 = 250;
+const RARE: Duration = Duration::from_millis(40);
 /// The net.
 pub const POLL: Duration = Duration::from_secs(1);
 
@@ -24,8 +28,6 @@ const LARGEST_EVENT: usize = 16 + 255 + 1;
 const EVENTS: usize = 4 << 10;
 /// As many are looked at, far above what the kernel holds (`/proc/sys/fs/inotify/max_queued_events`).
 const MOST_EVENTS: usize = 1 << 17;
-/// Lines that come within this time after a look come all the time.
-const BUSY: Duration = Duration::from_millis(16);
 
 /// What is known to have happened while we waited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,8 +62,11 @@ pub struct Waiter {
     asked_for_all: Instant,
     /// Lines come all the time.
     busy: bool,
-    /// No look comes sooner after another.
+    /// No look comes sooner after another, by default and now.
+    least: Duration,
     coalesce: Duration,
+    /// What this thread had taken of a CPU when it last waited.
+    used: Duration,
     /// So often all is looked at, whatever the events tell.
     all_every: Duration,
 }
@@ -77,7 +82,9 @@ impl Default for Waiter {
             last: now,
             asked_for_all: now,
             busy: false,
+            least: COALESCE,
             coalesce: COALESCE,
+            used: used(),
             all_every: POLL,
         }
     }
@@ -87,13 +94,14 @@ impl Waiter {
     /// One that never waits, and relies on events alone.
     #[cfg(test)]
     pub(super) fn eager() -> Self {
-        Self { coalesce: Duration::ZERO, all_every: Duration::MAX, ..Self::default() }
+        Self { least: Duration::ZERO, coalesce: Duration::ZERO, all_every: Duration::MAX, ..Self::default() }
     }
 
     /// Waits for at most `limit` (and a second) for a change of the logs, or until one of `others` can be read; says
     /// what happened to the logs, and for each of the others whether it can.
     pub fn wait(&mut self, tails: &[&Tail], others: &[BorrowedFd<'_>], limit: Duration) -> (News, Vec<bool>) {
         let armed = !tails.is_empty() && self.arm(tails);
+        self.pace();
         // With new watches something may have happened before they were there.
         let limit = if armed { self.coalesce } else { limit.min(POLL) };
         // Where lines come all the time, waiting for the next one would only be one more time to wake up.
@@ -112,9 +120,20 @@ impl Waiter {
         let told = ready.len() > others.len() && ready.pop() == Some(true);
         let since = self.last.elapsed();
         self.pause(self.coalesce);
-        self.busy = told && since < BUSY;
+        // Lines that come so soon after a look come all the time.
+        self.busy = told && since < self.coalesce * 2;
         self.last = Instant::now();
         (self.news(told && !armed, told), ready)
+    }
+
+    /// Finds how far looks must be apart, by what the last ones took.
+    fn pace(&mut self) {
+        let now = used();
+        let took = now.saturating_sub(std::mem::replace(&mut self.used, now));
+        if !self.least.is_zero() {
+            let wanted = (took * SHARE).clamp(self.least, RARE);
+            self.coalesce = (self.coalesce * 7 + wanted) / 8;
+        }
     }
 
     /// Sleeps until a look may come, and for no longer than `limit`.
@@ -197,4 +216,10 @@ impl Waiter {
         }
         true
     }
+}
+
+/// What this thread has taken of a CPU (`CLOCK_THREAD_CPUTIME_ID`).
+fn used() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec.unsigned_abs(), u32::try_from(used.tv_nsec).unwrap_or(0))
 }

@@ -237,3 +237,33 @@ pub(super) fn millis(duration: Duration) -> i64 {
 pub fn recently() -> From {
     From::Since(now_ms() - millis(LOOK_BACK))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cadence::verdict::Reason;
+    use crate::config::Span;
+
+    #[test]
+    fn answers_whose_length_is_not_logged_are_no_longer_than_the_time_out_that_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        // Each fourth answer comes 3.5 s later.
+        let line = |n: i64| {
+            let ms = 1_700_000_000_000 + n * 5000 + if n % 4 == 3 { 3500 } else { 0 };
+            format!("10.0.0.1 {}.{:03} \"ELB-HealthChecker/2.0\"\n", ms / 1000, ms % 1000)
+        };
+        std::fs::write(&path, (0..40).map(line).collect::<String>()).unwrap();
+        let reason = |timeout: Option<Span>| {
+            let format = Some("$remote_addr $msec \"$http_user_agent\"".to_owned());
+            let settings = Settings { log: Some(path.clone()), format, timeout, ..Settings::default() };
+            let located = settings.locate(None).unwrap();
+            let mut follow = Follow::new(&located, From::Beginning, &settings, &[]);
+            follow.look(News::None, &mut |_, _| {}).unwrap();
+            follow.verdict_of_all().reason
+        };
+        assert_eq!(reason(None), Reason::OnTime);
+        assert_eq!(reason(Some(Span::millis(4000))), Reason::OnTime);
+        assert_eq!(reason(Some(Span::millis(2000))), Reason::OffRhythm);
+    }
+}

@@ -34,6 +34,9 @@ pub struct Settings {
     pub path: Option<String>,
     /// How far an interval may be off; a fifth of the interval without it.
     pub tolerance: Option<Span>,
+    /// The target group's time-out: where the log has no `$request_time`, no answer is taken to have lasted longer. Without
+    /// it AWS's default, or what the interval leaves.
+    pub timeout: Option<Span>,
     /// Where the load balancer's nodes live (its subnets); any private address without it.
     #[serde(deserialize_with = "nets")]
     pub nodes: Vec<IpNet>,
@@ -41,6 +44,10 @@ pub struct Settings {
     #[serde(skip)]
     pub metadata: Option<identity::Settings>,
 }
+
+/// The longest time-out that AWS allows
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html>).
+const MOST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What only the own network has: RFC 1918, RFC 6598, link-local, loopback, RFC 4193.
 const PRIVATE: [&str; 9] = [
@@ -97,6 +104,9 @@ impl Settings {
     /// # Errors
     /// The first setting that makes no sense.
     pub fn validate(&self) -> Result<(), Invalid> {
+        if self.timeout.is_some_and(|timeout| timeout.0.is_zero() || timeout.0 > MOST_TIMEOUT) {
+            return Err(Invalid::new("probes.timeout", "a health check's time-out is 2 to 120 seconds"));
+        }
         let Expect::Every(interval) = self.expect else { return Ok(()) };
         if interval.0 < Duration::from_millis(100) || interval.0 > Duration::from_secs(3600) {
             return Err(Invalid::new("probes.expect", "an interval is between 100ms and 1h (or auto)"));

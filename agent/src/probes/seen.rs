@@ -11,6 +11,7 @@ use crate::access_log::logs::Seen;
 use crate::access_log::scan::Found;
 use crate::cadence::order::{Order, Ordered};
 use crate::cadence::{Cadence, Name, ProbeArrival, Window};
+use crate::config::Span;
 use crate::logtail::Gap;
 use crate::nginx::conf::Held;
 
@@ -39,9 +40,10 @@ impl Probes {
             Expect::Every(span) => i64::try_from(span.0.as_millis()).ok(),
             Expect::Auto => None,
         };
-        let tolerance_ms = settings.tolerance.and_then(|span| i64::try_from(span.0.as_millis()).ok());
+        let ms = |span: Option<Span>| span.and_then(|span| i64::try_from(span.0.as_millis()).ok());
+        let (tolerance_ms, timeout_ms) = (ms(settings.tolerance), ms(settings.timeout));
         Self {
-            cadence: Cadence::new(interval_ms, tolerance_ms),
+            cadence: Cadence::new(interval_ms, tolerance_ms).with_timeout(timeout_ms),
             order: Order::new(patience_ms(held)),
             paces: BTreeMap::new(),
             path: settings.path.clone(),

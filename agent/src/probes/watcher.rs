@@ -31,6 +31,8 @@ use sources::Sources;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 /// How often a log is looked for where there is none, and nginx's configuration for changes.
 const SEARCH_EVERY: Duration = Duration::from_secs(5);
+/// The same where lines can't be read: nginx may have been reloaded with another format.
+const SEARCH_SOON: Duration = Duration::from_millis(500);
 /// Where no probe comes for so long, logs are looked for though no file of the configuration has changed: nginx may run
 /// by another one.
 const SEARCH_QUIET: Duration = Duration::from_secs(600);
@@ -194,10 +196,12 @@ impl Eye {
         let mut waiter = Waiter::default();
         let (mut searched, mut published, mut kept) = (None::<Instant>, Instant::now(), Instant::now());
         let mut news = News::None;
-        let (mut before, mut quiet_since) = (0, Instant::now());
+        let (mut before, mut unparsed, mut quiet_since) = (0, 0, Instant::now());
         while !wake.is_over() {
-            if searched.is_none_or(|at| at.elapsed() >= SEARCH_EVERY) {
-                searched = Some(Instant::now());
+            let now_unparsed = self.follow.as_ref().map_or(0, |f| f.traffic().unparsed);
+            let every = if now_unparsed > unparsed { SEARCH_SOON } else { SEARCH_EVERY };
+            if searched.is_none_or(|at| at.elapsed() >= every) {
+                (searched, unparsed) = (Some(Instant::now()), now_unparsed);
                 let is_quiet = quiet_since.elapsed() >= SEARCH_QUIET;
                 if is_quiet {
                     quiet_since = Instant::now();

@@ -51,7 +51,7 @@ fn another_log_and_another_format_are_followed_once_nginx_is_reloaded() {
         &nginx,
         &format!("access_log {};", log.display()),
         &format!(
-            "log_format one '$remote_addr [$time_local] \"$http_user_agent\"'; access_log {} one;",
+            "log_format one '$remote_addr [$time_local] \"$request\" \"$http_user_agent\"'; access_log {} one;",
             other.display()
         ),
     );
@@ -59,7 +59,7 @@ fn another_log_and_another_format_are_followed_once_nginx_is_reloaded() {
     assert!(seen(2), "in another place: {}", probes(&daemon));
     let logs = probes(&daemon)["logs"].clone();
     assert!(logs.as_array().unwrap().iter().any(|log| *log == other.to_str().unwrap()), "{logs}");
-    reload(&nginx, "[$time_local] \"$http_user_agent\"", "\"$http_user_agent\" $msec $status");
+    reload(&nginx, "[$time_local] \"$request\"", "$status $msec \"$request\"");
     ask(nginx.addr, from);
     assert!(seen(3), "in another format: {}", probes(&daemon));
     let last = probes(&daemon);
@@ -67,7 +67,7 @@ fn another_log_and_another_format_are_followed_once_nginx_is_reloaded() {
         (&last["unparsed"], &last["gaps"], &last["nodes"][0]["probes"]),
         (&0.into(), &0.into(), &3.into())
     );
-    assert_eq!(last["nodes"][0]["codes"]["200"], 2, "the middle format has no status: {last}");
+    assert_eq!(last["nodes"][0]["codes"]["200"], 2, "the format between has no status: {last}");
 }
 
 #[test]
