@@ -86,6 +86,15 @@ test-arm64:
 	$(MAKE) rpm ARCHS=aarch64
 	packaging/test-arm64.sh target/rpm/asg-agent-*.aarch64.rpm
 
+# The package on a real machine under QEMU: rebooted and cut off from power in the middle of faults, every flush taken for
+# a power cut. Wants root and Debian's packages; not part of the gate. Some of it: make test-vm ONLY="power stop"
+.PHONY: test-vm
+ONLY =
+test-vm:
+	packaging/deps.sh nginx curl cc mmdebstrap mkfs.ext4 rpmbuild strip setpriv
+	cargo build --workspace
+	target/debug/vm $(ONLY)
+
 # What has changed at AWS since packaging/aws/facts.toml was written, by the newest botocore and cfn-lint.
 facts:
 	packaging/aws/facts.sh

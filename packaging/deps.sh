@@ -22,14 +22,15 @@ package() {
         rpmbuild:*) echo rpm-build ;;
         rpmsign:apt-get) echo rpm ;;
         rpmsign:*) echo rpm-sign ;;
-        readelf:*) echo binutils ;;
+        readelf:* | strip:*) echo binutils ;;
         gpg:*) echo gnupg ;;
         systemd-analyze:*) echo systemd ;;
         rpmlint:apt-get) echo rpmlint python3-rpm ;;
         python3-venv:dnf | python3-venv:yum) echo python3-pip ;;
         qemu-aarch64-static:*) echo qemu-user-static ;;
         aarch64-glibc:*) echo libc6-dev-arm64-cross ;;
-        chrt:*) echo util-linux ;;
+        chrt:* | setpriv:*) echo util-linux ;;
+        mkfs.ext4:*) echo e2fsprogs ;;
         shellcheck:dnf | shellcheck:yum) echo ShellCheck ;;
         cc:apt-get) echo gcc libc6-dev ;;
         cc:*) echo gcc ;;
