@@ -1,5 +1,7 @@
 //! The machine goes down while nginx is made to fail: at every phase of a fault, by every way down.
 
+use std::fmt;
+
 use anyhow::{Context, ensure};
 
 use crate::machine::Vm;
@@ -36,19 +38,45 @@ enum Way {
 
 const STEPS: [&str; 4] = ["recover.begun", "recover.restored", "recover.noted", "recover.removed"];
 
-/// All of them.
+/// All of them, in rounds of one for each mode; the first round, of every phase and every way, is the short part.
 pub(crate) fn trials() -> Vec<Trial> {
+    let ways = [Way::Reboot, Way::Sysrq, Way::Cut];
+    let phases = [Phase::Effective, Phase::Injected, Phase::Recovering(""), Phase::Armed];
+    let both: Vec<_> = phases.into_iter().flat_map(|phase| ways.map(|way| (phase, way))).collect();
     let mut all = Vec::new();
-    for (row, mode) in MODES.into_iter().enumerate() {
-        for (column, way) in [Way::Reboot, Way::Sysrq, Way::Cut].into_iter().enumerate() {
-            let step = STEPS.into_iter().cycle().nth(row + column).unwrap_or(STEPS[0]);
-            for phase in [Phase::Armed, Phase::Injected, Phase::Effective, Phase::Recovering(step)] {
-                let name = format!("power {mode} {way:?} {phase:?}").to_lowercase();
-                all.push(Trial::new(name, 1, move |vm| trial(vm, mode, phase, way)));
-            }
+    for round in 0..both.len() {
+        for (row, mode) in MODES.into_iter().enumerate() {
+            // 7 and 12 have no common divisor: every mode meets all of them.
+            let Some((phase, way)) = both.iter().cycle().nth(round + 7 * row).copied() else { continue };
+            let step = STEPS.into_iter().cycle().nth(round + row).unwrap_or_default();
+            let phase = if matches!(phase, Phase::Recovering(_)) { Phase::Recovering(step) } else { phase };
+            let part = if round == 0 { " short" } else { "" };
+            let name = format!("power {mode} {way} {phase}{part}");
+            all.push(Trial::new(name, 1, move |vm| trial(vm, mode, phase, way)));
         }
     }
     all
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Armed => "armed",
+            Self::Injected => "injected",
+            Self::Effective => "effective",
+            Self::Recovering(step) => step,
+        })
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reboot => "reboot",
+            Self::Sysrq => "sysrq",
+            Self::Cut => "cut",
+        })
+    }
 }
 
 fn trial(vm: &mut Vm<'_>, mode: &str, phase: Phase, way: Way) -> anyhow::Result<String> {
@@ -93,17 +121,25 @@ fn begin(vm: &mut Vm<'_>, mode: &str, phase: Phase) -> anyhow::Result<()> {
     vm.says("rm -f /run/fault.said")?;
     if matches!(phase, Phase::Armed | Phase::Injected) {
         let said = vm.sh(&command)?;
-        ensure!(said.code == 137, "not killed at {failpoint}: {}", vm.says("cat /run/fault.said")?);
+        ensure!(said.code == 137, "not killed at {failpoint}: {}", said.text);
         return Ok(());
     }
-    vm.says(&format!("{command} & echo $! >/run/fault.pid"))?;
-    vm.until("grep -q '\"event\":\"effective\"' /run/fault.said").with_context(|| {
-        let said = vm.sh("cat /run/fault.said; ps ax");
-        format!("no effect: {said:?}")
-    })?;
+    in_force(vm, &command)?;
     if matches!(phase, Phase::Recovering(_)) {
-        vm.says("kill -INT $(cat /run/fault.pid)")?;
-        vm.until("! kill -0 $(cat /run/fault.pid)")?;
+        interrupt(vm)?;
     }
     Ok(())
+}
+
+/// Starts a fault's command line, whose output goes to `/run/fault.said`, and waits for its effect.
+pub(crate) fn in_force(vm: &mut Vm<'_>, command: &str) -> anyhow::Result<()> {
+    vm.says(&format!("rm -f /run/fault.said; {command} >/run/fault.said 2>&1 & echo $! >/run/fault.pid"))?;
+    vm.until("grep -q '\"event\":\"effective\"' /run/fault.said")
+        .with_context(|| format!("no effect: {:?}", vm.sh("cat /run/fault.said")))
+}
+
+/// Ends a fault's command; what a shell runs in the background is deaf to SIGINT.
+pub(crate) fn interrupt(vm: &mut Vm<'_>) -> anyhow::Result<()> {
+    vm.says("kill -TERM $(cat /run/fault.pid)")?;
+    vm.until("! kill -0 $(cat /run/fault.pid)")
 }

@@ -12,7 +12,7 @@ if [ -e "$state/fault.json" ]; then
     record=$(jq -r '.mode + " " + .phase' "$state/fault.json" 2>&1) || fail "half a record: $record"
 fi
 [ -n "$record" ] || fail "an empty record"
-said=$(agent status --json) || [ $? -eq 1 ] || fail "agent status: $said"
+said=$(agent status 2>&1) || [ $? -eq 1 ] || fail "agent status: $said"
 said=$(agent recover 2>&1) || fail "agent recover: $said"
 left=$(find "$state" -mindepth 1 -maxdepth 1 ! -name serve ! -name lost+found -printf '%f ')
 [ -z "$left" ] || fail "left: $left"
