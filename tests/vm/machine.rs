@@ -14,7 +14,7 @@ use crate::encoding;
 use crate::image::{Image, run};
 
 /// How long a boot or a command line may take on a machine that shares its processors.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// A machine that runs.
 #[derive(Debug)]
@@ -122,12 +122,12 @@ impl<'a> Vm<'a> {
     /// Waits until a command line says yes.
     ///
     /// # Errors
-    /// When it doesn't within a minute and a half of the machine's time.
+    /// When it doesn't within four minutes of the machine's time.
     pub(crate) fn until(&mut self, condition: &str) -> anyhow::Result<()> {
         let clock = "$(cut -d . -f 1 /proc/uptime)";
         self.says(&format!(
-            "end=$(({clock} + 90)); until {{ {condition}; }} 2>/dev/null; do [ {clock} -lt $end ] || {{ echo 'not within \
-             90 s'; {condition}; exit 9; }}; sleep 0.1; done"
+            "end=$(({clock} + 240)); until {{ {condition}; }} 2>/dev/null; do [ {clock} -lt $end ] || {{ echo 'not within \
+             240 s'; {condition}; exit 9; }}; sleep 0.1; done"
         ))
         .map(drop)
     }

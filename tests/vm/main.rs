@@ -3,11 +3,13 @@
 //! runs command lines in a machine.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a line a trial is what it is for")]
 
+mod confined;
 mod encoding;
 mod flushes;
 mod image;
 mod machine;
 mod power;
+mod services;
 mod trials;
 mod verdict;
 
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
     let lists = words.first().is_some_and(|word| word == "--list");
     words.retain(|word| word != "--list");
     let mut trials = flushes::trials();
+    trials.extend(confined::trials());
+    trials.extend(services::trials());
     trials.extend(power::trials());
     trials.retain(|trial| trial.has(&words));
     if lists {

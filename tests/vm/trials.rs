@@ -9,10 +9,11 @@ use crate::machine::Vm;
 
 type Try = Box<dyn Fn(&mut Vm<'_>) -> anyhow::Result<String> + Send>;
 
-/// Something that is tried on a machine that is at rest, and leaves it so.
+/// Something that is tried on a machine that is at rest; it leaves it so if it doesn't spoil it.
 pub(crate) struct Trial {
     name: String,
     cpus: u32,
+    spoils: bool,
     of: Try,
 }
 
@@ -23,7 +24,12 @@ impl Trial {
         cpus: u32,
         of: impl Fn(&mut Vm<'_>) -> anyhow::Result<String> + Send + 'static,
     ) -> Self {
-        Self { name, cpus, of: Box::new(of) }
+        Self { name, cpus, spoils: false, of: Box::new(of) }
+    }
+
+    /// The next one gets a new machine.
+    pub(crate) fn spoils(self) -> Self {
+        Self { spoils: true, ..self }
     }
 
     /// What it is called.
@@ -86,6 +92,6 @@ fn on<'a>(image: &'a Image, machine: &mut Option<Vm<'a>>, trial: &Trial) -> anyh
         );
         e.context(state.map_or_else(|e| format!("{e:#}"), |said| said.text))
     })?;
-    *machine = Some(vm);
+    *machine = Some(vm).filter(|_| !trial.spoils);
     Ok(said)
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# judge.sh ID: waits, a minute and a half at most, until the machine has come to rest, and says how it is: a line for
+# judge.sh ID: waits, four minutes at most, until the machine has come to rest, and says how it is: a line for
 # each fact. ID names the fault that was going on.
 code() { curl -s -o /dev/null -m 5 -w '%{http_code}' "$1"; }
 now() { cut -d . -f 1 /proc/uptime; }
@@ -7,7 +7,7 @@ rests() {
     [ ! -e /var/lib/asg-agent/fault.json ] && [ "$(code http://127.0.0.1/)" = 200 ] &&
         [ "$(code http://127.0.0.1:8080/health)" = 200 ] && [ -z "$(systemctl list-jobs --no-legend)" ]
 }
-end=$(($(now) + 90))
+end=$(($(now) + 240))
 until rests; do
     [ "$(now)" -lt "$end" ] || break
     sleep 0.2
