@@ -26,6 +26,8 @@ pub struct Check {
     pub rise: u32,
     /// `fall`.
     pub fall: u32,
+    /// `retries` and `option redispatch`: a request that one target refuses goes to another.
+    pub redispatch: bool,
 }
 
 /// A running HAProxy. Dropped, it is gone.
@@ -156,9 +158,10 @@ fn configuration(
 ) -> String {
     let mut text = format!(
         "global\n log stdout format raw local0\n maxconn 4000\n stats socket {} level admin\n\
-         defaults\n mode http\n log global\n option dontlognull\n option httpchk GET /health\n retries 0\n\
+         defaults\n mode http\n log global\n option dontlognull\n option httpchk GET /health\n {}\n\
          timeout connect 5s\n timeout client 30s\n timeout server 30s\n timeout check {}ms\n",
         socket.display(),
+        if check.redispatch { "retries 3\n option redispatch 1" } else { "retries 0" },
         check.timeout.as_millis()
     );
     let Check { interval, rise, fall, .. } = check;

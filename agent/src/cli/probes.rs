@@ -213,21 +213,25 @@ impl Args {
         };
         let mut waiter = Waiter::default();
         let mut news = News::None;
+        let mut first = true;
         loop {
             let expected = self.follow.then(|| follow.expected()).flatten();
             let looked = follow.look(news, &mut |found, interval| view.probe(out, found, interval, expected));
             // A log that comes later is waited for; a folder or a pipe in its place isn't one.
             looked.context("cannot read the access log").or_exit(Exit::CannotTell)?;
-            let left = match &until {
-                Until::Read if follow.logs.is_there() => return Ok(None),
-                Until::Read => {
-                    let paths: Vec<_> =
-                        located.logs.iter().map(|log| log.path.display().to_string()).collect();
-                    return Err(Failure::new(
-                        Exit::CannotTell,
-                        anyhow::anyhow!("there is no {} to read", paths.join(", ")),
-                    ));
+            if std::mem::take(&mut first) && !follow.logs.is_there() {
+                let paths: Vec<_> = located.logs.iter().map(|log| log.path.display().to_string()).collect();
+                let paths = paths.join(", ");
+                // Nobody said how long a log that was named is to be waited for.
+                let named = self.log.is_some() && matches!(until, Until::Verdict(_));
+                if named || matches!(until, Until::Read) {
+                    let missing = anyhow::anyhow!("there is no {paths} to read");
+                    return Err(Failure::new(Exit::CannotTell, missing));
                 }
+                out.note(&format!("agent: there is no {paths} yet: it is waited for"));
+            }
+            let left = match &until {
+                Until::Read => return Ok(None),
                 Until::Interrupted => Duration::MAX,
                 Until::Deadline(end) => end.saturating_duration_since(Instant::now()),
                 Until::Verdict(_) if is_decided(&self.verdict(follow)) => return Ok(None),

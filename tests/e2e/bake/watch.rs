@@ -29,7 +29,7 @@ impl Fleet {
         let instances: Vec<_> = places.iter().map(|place| Nginx::start(place, "", GOOD).unwrap()).collect();
         let targets: Vec<SocketAddr> = instances.iter().map(|nginx| nginx.addr).collect();
         let second = Duration::from_secs(1);
-        let check = Check { interval: second, timeout: second, rise: 1, fall: 2 };
+        let check = Check { interval: second, timeout: second, rise: 1, fall: 2, redispatch: false };
         Some(Self { balancer: Haproxy::start(check, &targets).unwrap()?, places, instances })
     }
 

@@ -1,5 +1,9 @@
 //! Earlier drills are kept, listed, shown and compared with.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
 use serde_json::Value;
 use world::agent;
 use world::nginx::Nginx;
@@ -71,6 +75,72 @@ fn a_drill_that_is_worse_than_an_earlier_one_says_so() {
     assert_eq!(last["regression"]["answer"], "no");
     for wrong in ["--baseline /no/such/file", "--fail-on-regression", "--baseline 20991231"] {
         assert_eq!(world.observe(wrong).0, 2, "{wrong}");
+    }
+}
+
+/// A target that takes 30 ms for each answer.
+fn slow() -> (Place, String) {
+    let place = Place::new().unwrap();
+    let listener = TcpListener::bind((place.ip, 80)).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                while stream.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {
+                    std::thread::sleep(Duration::from_millis(30)); // what is to be measured
+                    let answer = "HTTP/1.1 200 OK\r\nX-Instance-Id: i-a\r\nContent-Length: 0\r\n\r\n";
+                    if stream.write_all(answer.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let url = format!("http://{}/", place.ip);
+    (place, url)
+}
+
+#[test]
+fn only_a_regression_makes_a_drill_that_went_well_fail_and_only_where_that_is_asked_for() {
+    let (place, url) = slow();
+    std::fs::create_dir_all(place.join("log")).unwrap();
+    let observe = |more: &[&str]| {
+        let args = [
+            "drill",
+            "failover",
+            "--json",
+            "--observe",
+            "--mode",
+            "unhealthy",
+            "--secs",
+            "1",
+            "--before",
+            "1s",
+        ];
+        finish(agent::command(&place, &[&args[..], &["--url", &url], more].concat()))
+    };
+    let (code, events, stderr) = observe(&[]);
+    let earlier = result(&events).clone();
+    assert_eq!(code, 0, "{stderr} {earlier:#}");
+    let path = place.join("earlier.json");
+    let file = path.to_str().unwrap();
+    // Then it was quick, or far slower than now.
+    for (then_ms, asked, wanted) in [(1.0, false, 0), (1.0, true, 1), (60_000.0, true, 0)] {
+        let mut earlier = earlier.clone();
+        for phase in earlier["phases"].as_array_mut().unwrap() {
+            (phase["p50_ms"], phase["p99_ms"]) = (then_ms.into(), then_ms.into());
+        }
+        std::fs::write(&path, earlier.to_string()).unwrap();
+        let more: &[&str] = if asked { &["--fail-on-regression"] } else { &[] };
+        let (code, events, stderr) = observe(&[&["--baseline", file], more].concat());
+        let last = result(&events);
+        assert_eq!(code, wanted, "{then_ms} {asked}: {stderr} {last:#}");
+        assert_eq!(
+            (&last["hypothesis"]["answer"], &last["safety"]["answer"]),
+            (&"yes".into(), &"yes".into())
+        );
+        let said = if wanted == 1 { "no" } else { "yes" };
+        assert_eq!(last["regression"]["answer"].as_str(), asked.then_some(said), "{last:#}");
+        assert_eq!(last["comparison"]["regressions"].as_u64().unwrap() > 0, then_ms < 2.0, "{last:#}");
     }
 }
 

@@ -1,12 +1,14 @@
 //! Drills through the simulated load balancer, and through a real one.
 
 mod cable;
+mod day;
 mod drain;
 mod early;
 mod failover;
 mod haproxy;
 mod history;
 mod names;
+mod narrow;
 mod page;
 mod pages;
 mod predict;

@@ -63,6 +63,22 @@ fn look(place: &Place, page: &Path, axe: &str, width: u32, dark: bool) -> Value 
     serde_json::from_str(&told.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")).unwrap()
 }
 
+/// At three widths, light and dark.
+fn is_readable(place: &Place, page: &Path, axe: &str) {
+    for width in [390, 768, 1280] {
+        for dark in [false, true] {
+            let found = look(place, page, axe, width, dark);
+            assert_eq!((&found["width"], &found["dark"]), (&width.into(), &dark.into()));
+            assert_eq!(found["violations"], serde_json::json!([]), "{width} {dark}");
+            assert_eq!(
+                (&found["wide"], &found["small"]),
+                (&false.into(), &serde_json::json!([])),
+                "{width} {dark}: {found}"
+            );
+        }
+    }
+}
+
 #[test]
 #[ignore = "make test-pages: it takes Chromium and axe-core"]
 fn pages_are_readable_at_every_width_light_dark_and_printed() {
@@ -75,18 +91,15 @@ fn pages_are_readable_at_every_width_light_dark_and_printed() {
     );
     let (_, _, stderr) = finish(fleet.failover(&args));
     assert!(page.is_file(), "{stderr}");
-    for width in [390, 768, 1280] {
-        for dark in [false, true] {
-            let found = look(&fleet.place, &page, &axe, width, dark);
-            assert_eq!((&found["width"], &found["dark"]), (&width.into(), &dark.into()));
-            assert_eq!(found["violations"], serde_json::json!([]), "{width} {dark}");
-            assert_eq!(
-                (&found["wide"], &found["small"]),
-                (&false.into(), &serde_json::json!([])),
-                "{width} {dark}: {found}"
-            );
-        }
-    }
+    is_readable(&fleet.place, &page, &axe);
+    let (grown, nodes) = (fleet.place.join("scale.html"), fleet.nodes());
+    let args = "drill scale --json --url http://alb.test/ --baseline 1s --target 5 --secs 20 --alarm 50 --watch 1s --resolve";
+    let mut args: Vec<&str> = args.split_ascii_whitespace().collect();
+    let path = grown.to_string_lossy().into_owned();
+    args.extend([nodes.as_str(), "--report", &path]);
+    let (_, _, stderr) = finish(world::agent::command(&fleet.place, &args));
+    assert!(grown.is_file(), "{stderr}");
+    is_readable(&fleet.place, &grown, &axe);
     // Without scripts everything but the button is there.
     let text = fs::read_to_string(&page).unwrap();
     let plain = &text[..text.find("<script").unwrap()];

@@ -41,13 +41,15 @@ fn draw(dice: &mut Dice) -> Case {
     let interval = [5000, 6000, 10_000][dice.roll(3) as usize];
     let timeout = Duration::from_millis(2000 + dice.roll(interval - 2000));
     let interval = Duration::from_millis(interval);
-    let (healthy, unhealthy) = (2 + dice.roll(4) as u32, 2 + dice.roll(4) as u32);
+    let (healthy, unhealthy) = (2 + dice.roll(9) as u32, 2 + dice.roll(9) as u32);
     let (mode, failing) = [
         (Mode::Stop, Failing::Refuses),
         (Mode::Crash, Failing::Refuses),
+        (Mode::Reject, Failing::Refuses),
         (Mode::Hang, Failing::Hangs),
+        (Mode::Drop, Failing::Hangs),
         (Mode::Unhealthy, Failing::Unhealthy),
-    ][dice.roll(4) as usize];
+    ][dice.roll(6) as usize];
     let rps = [5, 8, 10, 20][dice.roll(4) as usize];
     let nodes = 1 + dice.roll(4);
     // Some are over before anybody notices, some while the nodes do, most later.
@@ -64,25 +66,35 @@ fn draw(dice: &mut Dice) -> Case {
         ..alb::Check::default()
     };
     let targets = 1 + (dice.roll(8) as usize).min(3);
-    // One of: AWS's defaults, a minimum, anomaly mitigation, slow start.
+    // AWS's defaults; a minimum, DNS failover; anomaly mitigation or slow start; and each of them with each other.
     let mut group = alb::Group::default();
     match dice.roll(6) {
         0 => group.routing_min = 2,
         1 => group.routing_min_percentage = Some(10 + dice.roll(90) as usize),
-        2 => group.anomaly_mitigation = true,
-        3 => group.slow_start = Duration::from_secs(30 + dice.roll(60)),
+        2 => group.dns_min = Some(1 + dice.roll(2) as usize),
         _ => {}
     }
+    match dice.roll(6) {
+        0 => group.anomaly_mitigation = true,
+        1 => group.slow_start = Duration::from_secs(30 + dice.roll(60)),
+        _ => {}
+    }
+    // A zone that is too small to begin with isn't in the name.
+    let zones = nodes > 1 && dice.roll(2) == 0 && group.dns_min.is_none_or(|least| targets >= least);
     let slow = if group.slow_start.is_zero() && !group.anomaly_mitigation {
         Duration::ZERO
     } else {
         Duration::from_secs(60)
     };
+    let name_lags = dice.ms(60_000);
+    let slow = if group.dns_min.is_some() { slow + Duration::from_secs(60) } else { slow };
     let story = Story {
         check,
         group,
         phases: (0..nodes).map(|_| dice.ms(least)).collect(),
         targets,
+        zones,
+        name_lags,
         failing,
         from,
         until,
@@ -95,10 +107,12 @@ fn draw(dice: &mut Dice) -> Case {
 
 /// The target group in our words.
 fn group(story: &Story) -> Group {
-    let alb::Group { routing_min, routing_min_percentage, anomaly_mitigation, slow_start, .. } = story.group;
+    let alb::Group { routing_min, routing_min_percentage, dns_min, anomaly_mitigation, slow_start, .. } =
+        story.group;
+    let dns_min = dns_min.map(|least| RoutingMin { count: u32::try_from(least).unwrap(), percentage: None });
     let percentage = routing_min_percentage.and_then(|pct| u32::try_from(pct).ok());
     let routing_min = RoutingMin { count: u32::try_from(routing_min).unwrap(), percentage };
-    Group { routing_min, anomaly_mitigation, slow_start }
+    Group { routing_min, dns_min, anomaly_mitigation, slow_start }
 }
 
 /// Whether the others are enough for the load balancer to stop using the first.
@@ -121,7 +135,11 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
             start_us: micros(asked.at),
             end_us: micros(asked.at + asked.took),
             node: book.node(([127, 0, 0, asked.node as u8 + 1], 80).into()),
-            instance: asked.by.and_then(|target| book.instance(&name(target))),
+            instance: asked.by.and_then(|target| {
+                // Each zone has targets of its own.
+                let zone = if story.zones { 100 * asked.node } else { 0 };
+                book.instance(&name(zone + target))
+            }),
             stream: Stream::New,
             outcome: match (asked.by, story.failing) {
                 (Some(_), _) => Outcome::Status(200),
@@ -130,7 +148,7 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
             },
             own: false,
         };
-        book.samples.push(sample);
+        book.enter(sample);
     }
     let mut marks = Marks { end: story.end, ..Marks::default() };
     marks.begin(Phase::Baseline, Duration::ZERO);
@@ -153,6 +171,7 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         deadline: story.deadline,
         of_health: false,
         targets: None,
+        elsewhere: false,
         rps: *rps,
     };
     let facts = Facts {
@@ -172,6 +191,7 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         unhealthy_source: Source::Given,
         routing_min: String::new(),
         routing_min_source: Source::Assumed,
+        dns_failover: None,
         anomaly_mitigation: false,
         slow_start_ms: 0.0,
         checks: Via::Nginx,
@@ -183,6 +203,7 @@ fn report(Case { story, mode, rps }: &Case) -> Report {
         us: Some(name(0)),
         here: None,
         targets: u32::try_from(story.targets).ok(),
+        elsewhere: story.zones,
         signal: None,
         aborted: None,
         ended: Some(Ok(())),
@@ -209,7 +230,10 @@ fn what_happens_lies_in_what_is_predicted_in_99_of_100_runs() {
             misses.push(format!("run {number}: {:?} {:?}", case.story, found.hypothesis.why));
         }
         let detected = found.predicted.and_then(|p| p.detection).unwrap().most + Duration::from_secs(4);
-        if case.story.targets == 1 && case.story.until - case.story.from > detected {
+        if case.story.targets == 1
+            && case.story.group.dns_min.is_none()
+            && case.story.until - case.story.from > detected
+        {
             assert_eq!(found.safety.answer, Answer::No, "run {number}: failed open unseen: {:?}", case.story);
         }
         if takes_out(&case.story) {

@@ -14,8 +14,13 @@ use world::place::Place;
 use super::{finish, result};
 use crate::fault::skipped;
 
-const CHECK: Check =
-    Check { interval: Duration::from_secs(1), timeout: Duration::from_millis(400), rise: 2, fall: 2 };
+const CHECK: Check = Check {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_millis(400),
+    rise: 2,
+    fall: 2,
+    redispatch: false,
+};
 
 /// A certificate of its own for alb.test, that anybody who trusts it can check: with its key, and alone.
 fn certificate(place: &Place) -> Option<(PathBuf, PathBuf)> {

@@ -30,6 +30,19 @@ fn a_configuration_that_was_named_and_cannot_be_read_is_an_error() {
 }
 
 #[test]
+fn a_log_that_was_named_and_is_not_there_is_not_waited_for_unless_asked_to() {
+    let place = Place::new().unwrap();
+    let log = place.join("none.log");
+    // Six intervals of five minutes would be waited for.
+    let (code, _, error) = judge(&place, &log, &["--expect", "5m"]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error["message"].as_str().unwrap().contains("none.log to read"), "{error}");
+    let args = ["probes", "--log", log.to_str().unwrap(), "--for", "1s"];
+    let said = String::from_utf8(run(&place, &args).unwrap().stderr).unwrap();
+    assert!(said.contains("none.log yet: it is waited for"), "{said}");
+}
+
+#[test]
 fn nodes_outside_of_private_networks_are_named_and_those_of_the_vpc_are_known() {
     let place = Place::new().unwrap();
     for (node, block) in [("52.1.2.3", "52.1.0.0/16"), ("2600:1f18:aaaa::7", "2600:1f18:aaaa::/56")] {

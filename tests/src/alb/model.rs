@@ -28,8 +28,15 @@ pub struct Story {
     pub group: Group,
     /// When each node's first probe comes.
     pub phases: Vec<Duration>,
-    /// How many targets there are.
+    /// How many targets each node has.
     pub targets: usize,
+    /// Cross-zone load balancing is off: each node has targets of its own, and only the first node's first one fails.
+    pub zones: bool,
+    /// How long after its zone became unhealthy, or well, the address of the first node is looked up so. The name's record lives
+    /// for 60 s ("Target group health",
+    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html>, 2026-11-27); a health
+    /// check of the zone that takes time of its own isn't documented.
+    pub name_lags: Duration,
     /// How the first fails.
     pub failing: Failing,
     /// When it begins to.
@@ -53,7 +60,7 @@ pub struct Asked {
     pub took: Duration,
     /// The node.
     pub node: usize,
-    /// The target that answered; `None` for an error.
+    /// The target that answered, by its number at its node; `None` for an error.
     pub by: Option<usize>,
 }
 
@@ -68,12 +75,14 @@ fn at_node(story: &Story, node: usize) -> Vec<Asked> {
     // One probe of every target, so that the story begins with healthy ones.
     trackers.iter_mut().for_each(|one| _ = take(one, &story.check, Ok(200)));
     let mut weights = vec![Weight::default(); story.targets];
+    let fails = Fails { story, node };
+    let mut name = Name { story, node, changes: Vec::new() };
     let mut probes: Vec<(Duration, usize, Outcome)> = (0..)
         .map(|count| story.phases[node] + story.check.interval * count)
         .take_while(|due| *due < story.end)
         .flat_map(|due| (0..story.targets).map(move |target| (due, target)))
         .map(|(due, target)| {
-            let (end, outcome) = probe(story, target, due);
+            let (end, outcome) = fails.probe(target, due);
             (end, target, outcome)
         })
         .collect();
@@ -86,9 +95,18 @@ fn at_node(story: &Story, node: usize) -> Vec<Asked> {
             return asked;
         }
         while let Some((end, target, outcome)) = probes.next_if(|(end, ..)| *end <= at) {
-            if take(&mut trackers[target], &story.check, outcome) == Some(State::Healthy) {
+            let changed = take(&mut trackers[target], &story.check, outcome);
+            if changed == Some(State::Healthy) {
                 weights[target].healthy(end);
             }
+            if changed.is_some() {
+                let healthy = trackers.iter().filter(|(_, state)| *state == State::Healthy).count();
+                name.changed(end, healthy);
+            }
+        }
+        if !name.has(at) {
+            at += story.period;
+            continue;
         }
         let states: Vec<State> = trackers.iter().map(|(_, state)| *state).collect();
         let healthy = states.iter().filter(|state| **state == State::Healthy).count();
@@ -97,7 +115,7 @@ fn at_node(story: &Story, node: usize) -> Vec<Asked> {
             Route::To { place, .. } => Some(place),
             Route::Nowhere => None,
         };
-        let (by, took) = answer(story, target, at);
+        let (by, took) = fails.answer(target, at);
         if let Some(target) = target {
             weights[target].took(by.is_some());
         }
@@ -114,34 +132,69 @@ fn take((tracker, state): &mut (Tracker, State), check: &Check, outcome: Outcome
     Some(changed)
 }
 
-fn fails(story: &Story, target: usize, at: Duration) -> bool {
-    target == 0 && at >= story.from && at < story.until
+/// Whether the name has the address of a node.
+struct Name<'a> {
+    story: &'a Story,
+    node: usize,
+    /// Since when its zone is well, or isn't.
+    changes: Vec<(Duration, bool)>,
 }
 
-/// When a probe ends and what it brings.
-fn probe(story: &Story, target: usize, due: Duration) -> (Duration, Outcome) {
-    if !fails(story, target, due) {
-        return (due, Ok(200));
+impl Name<'_> {
+    fn changed(&mut self, at: Duration, healthy: usize) {
+        let well = self.story.group.dns_min.is_none_or(|least| healthy >= least);
+        if self.changes.last().is_none_or(|(_, before)| *before) != well {
+            self.changes.push((at, well));
+        }
     }
-    let given_up = due + story.check.timeout;
-    match story.failing {
-        Failing::Refuses => (due, Err(Trouble::Failed)),
-        Failing::Unhealthy => (due, Ok(503)),
-        Failing::Hangs if story.until <= given_up => (story.until, Ok(200)),
-        Failing::Hangs => (given_up, Err(Trouble::Timeout)),
+
+    /// With cross-zone load balancing all zones are unhealthy together, and then the name keeps them all.
+    fn has(&self, now: Duration) -> bool {
+        let alone = self.story.zones && self.story.phases.len() > 1 && self.node == 0;
+        let seen = self.changes.iter().rev().find(|(at, _)| *at + self.story.name_lags <= now);
+        !alone || seen.is_none_or(|(_, well)| *well)
     }
 }
 
-fn answer(story: &Story, target: Option<usize>, at: Duration) -> (Option<usize>, Duration) {
-    const PROMPT: Duration = Duration::from_millis(2);
-    let Some(target) = target else { return (None, PROMPT) };
-    if !fails(story, target, at) {
-        return (Some(target), PROMPT);
+/// What the failure does to probes and requests of one node.
+struct Fails<'a> {
+    story: &'a Story,
+    node: usize,
+}
+
+impl Fails<'_> {
+    fn at(&self, target: usize, at: Duration) -> bool {
+        let here = self.node == 0 || !self.story.zones;
+        here && target == 0 && at >= self.story.from && at < self.story.until
     }
-    match story.failing {
-        Failing::Unhealthy => (Some(target), PROMPT),
-        Failing::Refuses => (None, PROMPT),
-        Failing::Hangs if story.until <= at + story.deadline => (Some(target), story.until - at),
-        Failing::Hangs => (None, story.deadline),
+
+    /// When a probe ends and what it brings.
+    fn probe(&self, target: usize, due: Duration) -> (Duration, Outcome) {
+        let story = self.story;
+        if !self.at(target, due) {
+            return (due, Ok(200));
+        }
+        let given_up = due + story.check.timeout;
+        match story.failing {
+            Failing::Refuses => (due, Err(Trouble::Failed)),
+            Failing::Unhealthy => (due, Ok(503)),
+            Failing::Hangs if story.until <= given_up => (story.until, Ok(200)),
+            Failing::Hangs => (given_up, Err(Trouble::Timeout)),
+        }
+    }
+
+    fn answer(&self, target: Option<usize>, at: Duration) -> (Option<usize>, Duration) {
+        const PROMPT: Duration = Duration::from_millis(2);
+        let story = self.story;
+        let Some(target) = target else { return (None, PROMPT) };
+        if !self.at(target, at) {
+            return (Some(target), PROMPT);
+        }
+        match story.failing {
+            Failing::Unhealthy => (Some(target), PROMPT),
+            Failing::Refuses => (None, PROMPT),
+            Failing::Hangs if story.until <= at + story.deadline => (Some(target), story.until - at),
+            Failing::Hangs => (None, story.deadline),
+        }
     }
 }

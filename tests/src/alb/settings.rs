@@ -40,6 +40,9 @@ pub struct Group {
     /// action (count and percentage), the load balancer takes the action when either threshold is breached" ("Target group
     /// health", <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html>).
     pub routing_min_percentage: Option<usize>,
+    /// `target_group_health.dns_failover.minimum_healthy_targets.count`: off by default. Only the model in time that counts
+    /// has a name that addresses leave.
+    pub dns_min: Option<usize>,
     /// `load_balancing.algorithm.anomaly_mitigation`, with `weighted_random`.
     pub anomaly_mitigation: bool,
     /// `slow_start.duration_seconds`: off by default, 30 to 900 s on AWS; here also less.
@@ -53,6 +56,7 @@ impl Default for Group {
         Self {
             routing_min: 1,
             routing_min_percentage: None,
+            dns_min: None,
             anomaly_mitigation: false,
             slow_start: Duration::ZERO,
             deregistration_delay: Duration::from_secs(300),

@@ -86,7 +86,7 @@ fn agreement() -> anyhow::Result<Table> {
         };
         let (first, second) = (web(&ours, OURS)?, web(&other, OTHER)?);
         let interval = Duration::from_secs(1);
-        let check = Check { interval, timeout: interval.mul_f64(0.4), rise: 2, fall: 2 };
+        let check = Check { interval, timeout: interval.mul_f64(0.4), rise: 2, fall: 2, redispatch: false };
         let targets: [SocketAddr; 2] = [first.addr, second.addr];
         let Some(haproxy) = Haproxy::start(check, &targets)? else {
             table.note("HAProxy is not installed here.");

@@ -52,6 +52,10 @@ pub(super) struct CheckArgs {
     /// to all of them, and clients lose for as long as the failure lasts [default: 1]
     #[arg(long, value_name = "N|P%")]
     pub(super) routing_min: Option<RoutingMin>,
+    /// target_group_health.dns_failover: with fewer healthy targets than this in a zone its address leaves the name
+    /// [default: off]
+    #[arg(long, value_name = "N|P%")]
+    pub(super) dns_failover: Option<RoutingMin>,
     /// The algorithm is weighted_random with anomaly mitigation: errors may end before any probe fails
     #[arg(long)]
     pub(super) anomaly_mitigation: bool,
@@ -91,6 +95,7 @@ impl CheckArgs {
             via: self.checks.unwrap_or(Via::Nginx),
             group: Group {
                 routing_min: self.routing_min.unwrap_or_default(),
+                dns_min: self.dns_failover,
                 anomaly_mitigation: self.anomaly_mitigation,
                 slow_start: self.slow_start.map_or(Duration::ZERO, |span| span.0),
             },

@@ -4,11 +4,12 @@ use super::args::{CheckArgs, ClientArgs};
 use super::ends::last_line;
 use super::failover::Failover;
 use super::history::EarlierArgs;
-use super::view::answer;
+use super::paper::{say, table};
+use super::result_view::answer;
 use crate::cli::output::Output;
 use crate::cli::{Common, Exit, Failure};
 use crate::config::{Span, parse_span};
-use crate::drill::analysis::drain::{DrainReport, summary};
+use crate::drill::analysis::drain::{DrainReport, NodeDrain, summary};
 use crate::drill::analysis::verdict::{Answer, secs};
 use crate::drill::events::Outcome;
 use crate::fault::Mode;
@@ -101,16 +102,19 @@ pub(super) fn show(out: &mut Output, result: &DrainReport) {
     let time = |ms: Option<f64>| {
         ms.map_or_else(|| "-".to_owned(), |ms| secs(std::time::Duration::from_secs_f64(ms / 1e3)))
     };
-    out.text(&format!("{:<22} {:>14} {:>14}", "address", "last request", "last answer"));
-    for node in result.nodes.iter().filter(|node| node.used) {
-        let (request, answer) = (time(node.drained_after_ms), time(node.last_answer_after_ms));
-        out.text(&format!("{:<22} {request:>14} {answer:>14}", node.node));
-    }
-    out.text(&summary(result));
-    out.text(&format!(
-        "in flight: {} when it began, {} at the end; {} requests, {} failed",
-        result.in_flight_at_start, result.in_flight, result.requests, result.errors
-    ));
+    let row = |node: &NodeDrain| {
+        vec![node.node.clone(), time(node.drained_after_ms), time(node.last_answer_after_ms)]
+    };
+    let heads = [("address", -22), ("last request", 14), ("last answer", 14)];
+    table(out, &heads, &result.nodes.iter().filter(|node| node.used).map(row).collect::<Vec<_>>());
+    say(out, &summary(result));
+    say(
+        out,
+        &format!(
+            "in flight: {} when it began, {} at the end; {} requests; {} failed since it began",
+            result.in_flight_at_start, result.in_flight, result.requests, result.errors
+        ),
+    );
     out.text("");
     answer(out, "hypothesis", result.hypothesis.as_ref());
     answer(out, "clean-up", result.cleanup.as_ref());

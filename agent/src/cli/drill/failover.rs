@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use tokio::sync::watch;
+use serde_json::Value;
 
 use super::args::{CheckArgs, ClientArgs};
-use super::ends::{DESCRIPTORS, can_be_written, exit, line, percent, refused, write};
+use super::context::{self, Ask};
+use super::ends::{can_be_written, exit, has_room, is_markdown, line, percent, refused, write};
 use super::history::{EarlierArgs, keep};
 use super::view::View;
+use super::{result_view, start};
 use crate::cli::exit::OrExit;
 use crate::cli::fail::Fail;
 use crate::cli::output::Output;
@@ -20,89 +22,23 @@ use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
 use crate::drill::analysis::drain;
-use crate::drill::analysis::predict::{Check, Failure as Failing, Prediction, Range, predict};
-use crate::drill::analysis::report::{self, Facts, Sources};
-use crate::drill::analysis::rhythm::{self, Rhythm};
+use crate::drill::analysis::predict::{Check, Failure as Failing, Range, predict};
+use crate::drill::analysis::report::{self, Facts, Report, Run, Sources};
+use crate::drill::analysis::rhythm::Rhythm;
 use crate::drill::analysis::{markdown, page};
-use crate::drill::client::names;
-use crate::drill::client::request::{Client, Pool};
-use crate::drill::client::sample::Stream;
+use crate::drill::client::request::Client;
 use crate::drill::client::target::Target;
 use crate::drill::client::tls::Tls;
 use crate::drill::events::Outcome;
 use crate::drill::schedule::guard::Limits;
-use crate::drill::schedule::phase::Marks;
-use crate::drill::schedule::run::{self, Drill, What, run};
+use crate::drill::schedule::run::{Drill, What, run};
 use crate::drill::schedule::signals::SignalStream;
 use crate::fault::{self, Mode};
-use crate::health::Verdict;
-use crate::identity::{self, Identity, Notice};
-use crate::nginx;
-use crate::probes;
-use crate::serve::status::Status;
-use crate::sys::limit::raise_descriptors;
+use crate::identity::{self, Notice};
 use crate::sys::sigwait::Signals;
 
-/// How long the metadata service may take; without it nobody knows who we are, and the drill goes on.
-const IMDS_LIMIT: Duration = Duration::from_secs(3);
-/// How long what runs here may take to say who it is.
-const HERE_LIMIT: Duration = Duration::from_secs(1);
-/// As many requests are kept, 40 bytes each. (A day at twenty a second to two addresses is less.)
-const MOST_REQUESTS: u128 = 5_000_000;
 /// nginx's own restart, at most, where the fault's length is only planned.
 const RESTART: Duration = Duration::from_secs(2);
-
-/// Where nginx answers here, by the settings.
-fn here(settings: &nginx::target::Settings) -> Option<SocketAddr> {
-    let url = settings.url.as_deref().unwrap_or("http://127.0.0.1/");
-    Target::parse(url, None).ok().filter(|target| !target.tls)?.literal()?.first().copied()
-}
-
-/// What the daemon here knows, if one runs.
-async fn daemon(admin: SocketAddr) -> Option<Status> {
-    let client = reqwest::Client::builder().no_proxy().timeout(HERE_LIMIT).build().ok()?;
-    let text = client.get(format!("http://{admin}/status")).send().await.ok()?.text().await.ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-/// The slowest interval of the probes that the daemon sees.
-fn kept_interval(status: &Status) -> Option<Duration> {
-    let nodes = status.probes.nodes.iter();
-    let slowest = nodes.filter_map(|node| u64::try_from(node.interval_p50_ms?).ok()).max()?;
-    Some(rhythm::rounded(Duration::from_millis(slowest)))
-}
-
-/// What the drill asks while it runs.
-struct Ask<'a> {
-    rhythm: &'a RefCell<Option<Rhythm>>,
-    status: Option<&'a Status>,
-    check: Check,
-    failing: Failing,
-    observed: bool,
-    identity: Option<watch::Receiver<Identity>>,
-}
-
-impl run::Context for Ask<'_> {
-    fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction> {
-        report::prediction(&self.check, &Failing { targets, ..self.failing }, marks, self.observed)
-    }
-
-    fn leaving(&self) -> Option<String> {
-        self.identity.as_ref()?.borrow().leaving(&[Notice::Lifecycle, Notice::Spot])
-    }
-
-    fn unhealthy(&self) -> Option<String> {
-        let log = self.rhythm.borrow_mut().as_mut().and_then(|rhythm| {
-            rhythm.look();
-            rhythm.unhealthy()
-        });
-        let daemon = || {
-            let failing = self.status.is_some_and(|status| status.health.status == Verdict::Fail);
-            failing.then(|| "this target is unhealthy already: its agent answers 503 on /health".to_owned())
-        };
-        log.or_else(daemon)
-    }
-}
 
 /// Make this target fail, and measure what clients lose until it is back in use
 ///
@@ -172,16 +108,19 @@ pub(super) struct Failover {
     pub(super) drain: bool,
 }
 
+/// What is left when it has run.
+struct Ran {
+    run: Run,
+    result: Report,
+}
+
 impl Failover {
     pub(super) fn run(self, common: &Common) -> Result<Exit, Failure> {
         // Before anything starts: a signal from now on ends the fault and the drill, and there is a report.
         let signals = Signals::block().context("cannot wait for signals")?;
         let settings = Settings::load(common, Vec::new())?;
         self.validate()?;
-        let mut target = Target::parse(&self.url, self.client.host.as_deref()).or_exit(Exit::Usage)?;
-        target.instead.clone_from(&self.client.resolve);
-        let tls =
-            target.tls.then(|| Tls::new(&target.certificate_name())).transpose().or_exit(Exit::CannotTell)?;
+        let (target, tls) = start::target(&self.url, self.client.host.as_deref(), &self.client.resolve)?;
         let request = if self.observe { None } else { Some(self.request(&settings)?) };
         let plan = request.as_ref().map(fault::preflight::plan).transpose().map_err(failure)?;
         let endpoint = match (&plan, &request) {
@@ -189,14 +128,16 @@ impl Failover {
                 plan.target.as_ref().map_or(Some(request.health), |t| t.endpoint.addr.tcp())
             }
             // Whoever is to be stopped here is this nginx.
-            _ if self.drain => here(&settings.nginx),
+            _ if self.drain => context::here(&settings.nginx),
             _ => None,
         };
-        raise_descriptors(DESCRIPTORS);
+        let earlier = self.earlier.find(&settings.paths.log)?;
         let mut out = Output::new(common.json);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-        runtime.block_on(self.drill(settings, target, tls, (request, endpoint), signals, &mut out))
+        start::run(signals, &target, async |signals, first| {
+            let about = (target.clone(), tls, first);
+            let ran = self.drill(&settings, about, (request, endpoint), signals, &mut out).await?;
+            self.tell(&settings.paths.log, earlier.as_ref(), ran, &mut out)
+        })
     }
 
     fn validate(&self) -> Result<(), Failure> {
@@ -216,14 +157,7 @@ impl Failover {
         if self.observe {
             between("--secs", self.secs, 1000, 86_400_000)?;
         }
-        let each = u128::from(self.rps) * (self.secs.0 + self.before().0).as_millis() / 1000;
-        let requests = each * self.client.resolve.len().max(2) as u128;
-        if requests > MOST_REQUESTS {
-            return usage(format!(
-                "--rps {} for {} would be {requests} requests, and at most {MOST_REQUESTS} are kept in memory: lower --rps",
-                self.rps, self.secs
-            ));
-        }
+        has_room(self.rps, self.client.resolve.len(), self.secs.0 + self.before().0).or_exit(Exit::Usage)?;
         if self.observe && (self.conf.is_some() || self.pid.is_some() || self.status.is_some()) {
             return usage("--observe touches nothing: leave out --conf, --pid and --status".to_owned());
         }
@@ -253,43 +187,26 @@ impl Failover {
         fail.request(settings)
     }
 
+    /// Does it.
     async fn drill(
         &self,
-        settings: Settings,
-        target: Target,
-        tls: Option<Tls>,
+        settings: &Settings,
+        (target, tls, first): (Target, Option<Tls>, Vec<SocketAddr>),
         (request, endpoint): (Option<fault::preflight::Request>, Option<SocketAddr>),
-        signals: Signals,
+        signals: &SignalStream,
         out: &mut Output,
-    ) -> Result<Exit, Failure> {
-        let earlier = self.earlier.find(&settings.paths.log)?;
-        let signals = SignalStream::new(signals).context("cannot wait for signals")?;
-        let first = tokio::select! {
-            first = names::resolve(&target) => first,
-            signal = signals.next() => return Ok(Exit::Signal(signal)),
-        };
-        let first =
-            first.with_context(|| format!("cannot resolve {}", target.name)).or_exit(Exit::CannotTell)?;
+    ) -> Result<Ran, Failure> {
         // Who looks on from elsewhere isn't the one that fails.
-        let mut identity = (!self.observe || self.drain).then(|| identity::watch(settings.identity.clone()));
-        let mut us = self.expect_instance.clone();
-        if let (None, Some(identity)) = (&us, &mut identity) {
-            let known = identity.wait_for(|now| now.source != identity::Source::Unknown);
-            let _ = tokio::time::timeout(IMDS_LIMIT, known).await;
-            us = identity.borrow().instance_id().map(str::to_owned);
-        }
-        // As nginx itself says it is what clients will read.
-        let here = match &endpoint {
-            Some(endpoint) => self.named_here(&target, *endpoint).await,
-            None => None,
-        };
-        if self.expect_instance.is_none() {
-            us = here.clone().or(us);
-        }
-        let status = if self.observe { None } else { daemon(settings.serve.admin).await };
-        let rhythm = RefCell::new(self.rhythm(&settings.probes, settings.nginx.conf.as_deref(), out));
+        let identity = (!self.observe || self.drain).then(|| identity::watch(settings.identity.clone()));
+        let header = &self.client.instance_header;
+        let (us, here) =
+            context::who(self.expect_instance.as_ref(), identity.clone(), &target, endpoint, header).await;
+        let status = if self.observe { None } else { context::daemon(settings.serve.admin).await };
+        let conf = self.conf.as_deref().or(settings.nginx.conf.as_deref());
+        let rhythm =
+            RefCell::new(if self.observe { None } else { context::rhythm(&settings.probes, conf, out) });
         let measured = rhythm.borrow().as_ref().and_then(Rhythm::interval);
-        let measured = measured.or_else(|| status.as_ref().and_then(kept_interval));
+        let measured = measured.or_else(|| status.as_ref().and_then(context::kept_interval));
         let (check, sources) = self.check.check(measured, &settings.probes);
         let failing = self.failing(&target);
         let facts = self.facts(&target, &check, &sources, us.clone());
@@ -298,7 +215,7 @@ impl Failover {
             None => What::Observe(self.secs.0),
         };
         let deadline = self.client.deadline.0;
-        let client = Client::new(target.clone(), self.client.instance_header.clone(), deadline, tls);
+        let client = Client::new(target.clone(), header.clone(), deadline, tls);
         let drill = Drill {
             target,
             first,
@@ -313,11 +230,10 @@ impl Failover {
             until_drained: self.drain,
             us,
             here,
-            header: self.client.instance_header.to_string(),
+            header: header.to_string(),
             group: check.group,
         };
-        let planned = predict(&check, &failing);
-        let mut view = View::new(&facts, &planned, self.drain);
+        let mut view = View::new(&facts, &predict(&check, &failing), self.drain);
         view.start(out);
         let context = Ask {
             rhythm: &rhythm,
@@ -327,58 +243,45 @@ impl Failover {
             observed: self.observe,
             identity: identity.clone(),
         };
-        let ran = run(drill, client, &signals, &context, &mut |event| view.show(out, &event)).await;
+        let run = run(drill, client, signals, &context, &mut |event| view.show(out, &event)).await;
         view.clear();
-        let mut ran = ran.map_err(refused)?;
-        ran.leaving = identity.and_then(|identity| identity.borrow().leaving(&[Notice::Lifecycle]));
+        let mut run = run.map_err(refused)?;
+        run.leaving = identity.and_then(|identity| identity.borrow().leaving(&[Notice::Lifecycle]));
         let probes = rhythm.borrow_mut().as_mut().map_or_else(Vec::new, |rhythm| {
             rhythm.look();
             rhythm.nodes()
         });
-        let mut result = report::build(&ran, &check, &failing, facts, probes);
+        let result = report::build(&run, &check, &failing, facts, probes);
+        Ok(Ran { run, result })
+    }
+
+    /// Keeps, writes and shows what it came to: the exit code.
+    fn tell(&self, log: &Path, earlier: Option<&Value>, ran: Ran, out: &mut Output) -> Result<Exit, Failure> {
+        let Ran { run, mut result } = ran;
         if self.drain {
-            let mut result = drain::build(&ran, &result);
-            if let Some(earlier) = &earlier {
+            let mut result = drain::build(&run, &result);
+            if let Some(earlier) = earlier {
                 let now = line(Outcome::Drain(&result));
                 (result.comparison, result.regression) = self.earlier.compare(earlier, &now);
             }
-            keep(&settings.paths.log, &line(Outcome::Drain(&result)), out);
+            keep(log, &line(Outcome::Drain(&result)), out);
             super::drain::show(out, &result);
             return Ok(super::drain::exit(&result));
         }
-        if let Some(earlier) = &earlier {
+        if let Some(earlier) = earlier {
             let now = line(Outcome::Failover(&result));
             (result.comparison, result.regression) = self.earlier.compare(earlier, &now);
         }
         let line = line(Outcome::Failover(&result));
-        keep(&settings.paths.log, &line, out);
-        let shown = |path: &Path| match path.extension().is_some_and(|kind| kind == "md") {
+        keep(log, &line, out);
+        let shown = |path: &Path| match is_markdown(path) {
             true => markdown::failover(&result),
-            false => page::failover(&result, &ran, &line),
+            false => page::failover(&result, &run, &line),
         };
         let (page, written) = write(self.report.as_deref(), shown);
-        view.report(out, &result, &ran, page);
+        result_view::report(out, &result, &run, page);
         written?;
         Ok(exit(&result))
-    }
-
-    /// What the target here calls itself, asked as clients ask; `None` where it doesn't say, or speaks no plain HTTP.
-    async fn named_here(&self, target: &Target, endpoint: SocketAddr) -> Option<String> {
-        let client = Client::new(target.clone(), self.client.instance_header.clone(), HERE_LIMIT, None);
-        client.ask(endpoint, Stream::New, &Pool::default()).await.instance
-    }
-
-    fn rhythm(&self, settings: &probes::Settings, conf: Option<&Path>, out: &mut Output) -> Option<Rhythm> {
-        if self.observe {
-            return None;
-        }
-        match Rhythm::find(settings, self.conf.as_deref().or(conf)) {
-            Ok(rhythm) => Some(rhythm),
-            Err(e) => {
-                out.note(&format!("agent: the load balancer's probes are not seen: {e}"));
-                None
-            }
-        }
     }
 
     /// The fault as it is planned.
@@ -391,6 +294,7 @@ impl Failover {
             deadline: self.client.deadline.0,
             of_health: target.is_health(),
             targets: None,
+            elsewhere: false,
             rps: self.rps,
         }
     }
@@ -414,6 +318,7 @@ impl Failover {
             unhealthy_source: sources.unhealthy,
             routing_min: check.group.routing_min.to_string(),
             routing_min_source: sources.routing_min,
+            dns_failover: check.group.dns_min.map(|least| least.to_string()),
             anomaly_mitigation: check.group.anomaly_mitigation,
             slow_start_ms: ms(check.group.slow_start),
             checks: check.via,

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ends::last_line;
-use super::view::answer;
+use super::paper::{say, table};
+use super::result_view::answer;
 use crate::cli::exit::OrExit;
 use crate::cli::output::Output;
 use crate::cli::{Common, Exit, Failure, Settings};
@@ -139,9 +140,7 @@ impl List {
     pub(super) fn run(&self, common: &Common) -> Result<Exit, Failure> {
         let all = all(common)?;
         let mut out = Output::new(common.json);
-        if !all.is_empty() {
-            out.text(&format!("{:<24} {:<22} {:>10} {:>10}  answers", "id", "drill", "outage", "back"));
-        }
+        let mut rows = Vec::new();
         for one in all.iter().map(kept) {
             out.event(&DrillEvent::Drill(Listed {
                 id: one.id.as_deref(),
@@ -155,18 +154,21 @@ impl List {
                 .answers()
                 .map(|(question, verdict)| format!("{question} {}", verdict.answer.word()))
                 .collect();
-            out.text(&format!(
-                "{:<24} {:<22} {:>10} {:>10}  {}",
-                one.id.as_deref().unwrap_or("-"),
+            rows.push(vec![
+                one.id.clone().unwrap_or_else(|| "-".to_owned()),
                 one.kind(),
                 time(one.outage_ms),
                 time(one.readmitted_after_ms),
-                answers.join(", ")
-            ));
+                answers.join(", "),
+            ]);
+        }
+        if !rows.is_empty() {
+            let heads = [("id", -24), ("drill", -22), ("outage", 10), ("back", 10), ("answers", 0)];
+            table(&mut out, &heads, &rows);
         }
         out.event(&last_line(Outcome::List { drills: all.len() }, None));
         if all.is_empty() {
-            out.text("no drill was run here yet");
+            say(&mut out, "no drill was run here yet");
         }
         Ok(Exit::Done)
     }
@@ -181,11 +183,11 @@ impl Show {
         out.event(found);
         let one = kept(found);
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        out.text(&format!("{}  {}  {}", text(&one.id), one.kind(), text(&one.facts.url)));
+        say(&mut out, &format!("{}  {}  {}", text(&one.id), one.kind(), text(&one.facts.url)));
         for (key, ms) in one.times().into_iter().filter(|(_, ms)| ms.is_some()) {
-            out.text(&format!("{:<22} {}", key.trim_end_matches("_ms").replace('_', " "), time(ms)));
+            say(&mut out, &format!("{:<22} {}", key.trim_end_matches("_ms").replace('_', " "), time(ms)));
         }
-        out.text(&format!("{:<22} {}, {} failed", "requests", one.requests, one.errors));
+        say(&mut out, &format!("{:<22} {}, {} failed", "requests", one.requests, one.errors));
         for (question, verdict) in one.answers() {
             answer(&mut out, question, Some(verdict));
         }

@@ -62,9 +62,15 @@ impl Live {
             Phase::Hold | Phase::Fault => "; Ctrl-C ends the fault now",
             _ => "",
         };
+        // What scrolls off can't be drawn again.
+        let (shown, more) = fitting(book.nodes().len(), height());
         let mut lines = Vec::new();
-        for (node, strip) in book.nodes().iter().zip(&self.strips) {
+        for (node, strip) in book.nodes().iter().zip(&self.strips).take(shown) {
             lines.push(row(&node.to_string(), strip, width, now, self.colours));
+        }
+        if more > 0 {
+            let text = cut(&format!("and {more} more addresses"), width);
+            lines.push((text.chars().count(), text));
         }
         let (phase, secs) = (marks.now().name(), now.as_secs_f64());
         let status = cut(&format!("{phase:<NAME$} {secs:.0} s, {error_pct:.0} % errors{left}"), width);
@@ -99,6 +105,23 @@ fn width() -> usize {
     let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
     // The last column stays free: a line that fills it wraps in some terminals.
     if columns == 0 { USUAL - 1 } else { columns - 1 }
+}
+
+/// Rows of the terminal; 24 where it doesn't say.
+fn height() -> usize {
+    let rows = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_row));
+    if rows == 0 { 24 } else { rows }
+}
+
+/// Of so many addresses: how many are shown in so many rows, beside the status and the line that the cursor is on; and how
+/// many aren't.
+fn fitting(addresses: usize, rows: usize) -> (usize, usize) {
+    let room = rows.saturating_sub(2);
+    if addresses <= room {
+        return (addresses, 0);
+    }
+    let shown = room.saturating_sub(1);
+    (shown, addresses - shown)
 }
 
 /// A row, and how wide it is: the name gives way to the marks where there is little room.
@@ -170,6 +193,18 @@ mod tests {
                     <= width
             );
         }
+    }
+
+    #[test]
+    fn a_picture_is_no_higher_than_the_terminal() {
+        for rows in 3..50 {
+            for addresses in 0..100 {
+                let (shown, more) = fitting(addresses, rows);
+                assert_eq!(shown + more, addresses);
+                assert!(shown + usize::from(more > 0) + 2 <= rows, "{addresses} addresses in {rows} rows");
+            }
+        }
+        assert_eq!((fitting(3, 24), fitting(40, 24)), ((3, 0), (21, 19)));
     }
 
     #[test]

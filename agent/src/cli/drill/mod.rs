@@ -1,13 +1,17 @@
 //! `agent drill`: what clients lose when this target fails, and how the group grows under load.
 
 mod args;
+mod context;
 mod drain;
 mod ends;
 mod failover;
 mod history;
 mod live;
+mod paper;
+mod result_view;
 mod scale;
 mod scale_view;
+mod start;
 mod view;
 
 use super::{Common, Exit, Failure};
@@ -22,7 +26,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Failover(Box<failover::Failover>),
-    Scale(scale::Scale),
+    Scale(Box<scale::Scale>),
     Drain(Box<drain::Drain>),
     List(history::List),
     Show(history::Show),

@@ -10,32 +10,32 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use super::ends::percent;
-use super::ends::{DESCRIPTORS, can_be_written, line, write};
+use super::ends::{can_be_written, has_room, is_markdown, line, write};
 use super::history::keep;
+use super::paper::say;
 use super::scale_view::View;
+use super::start;
 use crate::cli::exit::OrExit;
 use crate::cli::output::Output;
 use crate::cli::{Common, Exit, Failure, Settings};
 use crate::config::{Span, parse_span};
 use crate::drill::analysis::about::About;
-use crate::drill::analysis::page;
 use crate::drill::analysis::scale::{self, Facts, Loaded, Watch, silence};
 use crate::drill::analysis::steps::Point;
 use crate::drill::analysis::verdict::Answer;
 use crate::drill::analysis::window::ms;
+use crate::drill::analysis::{markdown, page};
 use crate::drill::client::measure::{Measure, Seen};
-use crate::drill::client::names;
 use crate::drill::client::request::Client;
 use crate::drill::client::sample::Book;
 use crate::drill::client::target::Target;
-use crate::drill::client::tls::Tls;
 use crate::drill::events::{DrillEvent, Outcome};
-use crate::drill::schedule::load::Load;
+use crate::drill::schedule::load::{Load, Watched};
 use crate::drill::schedule::phase::{Marks, Phase};
 use crate::drill::schedule::signals::SignalStream;
 use crate::stress::events::StressEvent;
+use crate::stress::forecast::USUAL_WARMUP;
 use crate::stress::forecast::words::sentence;
-use crate::sys::limit::raise_descriptors;
 use crate::sys::sigwait::Signals;
 
 /// How often the instances are looked at.
@@ -70,9 +70,13 @@ pub(super) struct Scale {
     /// The scaling policy's target, in percent: when its alarm fires, and what follows from that, is predicted
     #[arg(long, value_name = "PCT", value_parser = percent)]
     alarm: Option<f64>,
-    /// From the alarm to the first answer of a new instance, at most: launch, boot, warm-up and first health check
+    /// From the alarm to the first answer of a new instance, at most: launch, boot and first health check
     #[arg(long, value_name = "D", default_value = "5m", value_parser = parse_span)]
     launch: Span,
+    /// The group's default instance warmup, or its default cooldown where it has none: until then metrics of an instance
+    /// don't count, and no new one goes [default: 5m]
+    #[arg(long, value_name = "D", value_parser = parse_span)]
+    warmup: Option<Span>,
     /// How long to watch after the load
     #[arg(long, value_name = "D", default_value = "30m", value_parser = parse_span)]
     watch: Span,
@@ -91,8 +95,8 @@ pub(super) struct Scale {
     /// The header in which an answer names its instance
     #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
     instance_header: HeaderName,
-    /// The report as one page of HTML, with every request in it
-    #[arg(long, value_name = "FILE.html")]
+    /// The report as one page of HTML, with every request in it; FILE.md: in Markdown, for a pull request
+    #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
@@ -106,30 +110,19 @@ impl Scale {
                 anyhow!("--target is above 0, at most 100; --secs at least 1"),
             ));
         }
+        has_room(self.rps, self.resolve.len(), self.baseline.0 + self.secs.0 + self.watch.0)
+            .or_exit(Exit::Usage)?;
         if let Some(path) = &self.report {
             can_be_written(path).or_exit(Exit::Usage)?;
         }
-        let mut target = Target::parse(&self.url, self.host.as_deref()).or_exit(Exit::Usage)?;
-        target.instead.clone_from(&self.resolve);
-        let tls =
-            target.tls.then(|| Tls::new(&target.certificate_name())).transpose().or_exit(Exit::CannotTell)?;
+        let (target, tls) = start::target(&self.url, self.host.as_deref(), &self.resolve)?;
         let mut out = Output::new(common.json);
-        raise_descriptors(DESCRIPTORS);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
-        runtime.block_on(async {
-            let signals = SignalStream::new(signals).context("cannot wait for signals")?;
-            let first = tokio::select! {
-                first = names::resolve(&target) => first,
-                signal = signals.next() => return Ok(Exit::Signal(signal)),
-            };
-            let first =
-                first.with_context(|| format!("cannot resolve {}", target.name)).or_exit(Exit::CannotTell)?;
+        start::run(signals, &target, async |signals, first| {
             let facts = self.facts(&target);
             let client = Client::new(target.clone(), self.instance_header.clone(), DEADLINE, tls);
-            let measure = Measure::start(client, target, self.rps, &first);
+            let measure = Measure::start(client, target.clone(), self.rps, &first);
             let mut session = Session::new(self, measure, common.config.as_deref());
-            let signal = session.go(&signals, &mut out).await?;
+            let signal = session.go(signals, &mut out).await?;
             self.report(&session, &settings.paths.log, signal, facts, &mut out)
         })
     }
@@ -141,6 +134,7 @@ impl Scale {
             secs: self.secs.0.as_secs_f64(),
             alarm_pct: self.alarm,
             launch_secs: self.launch.0.as_secs_f64(),
+            warmup_secs: self.warmup.map_or(USUAL_WARMUP, |span| span.0).as_secs_f64(),
             watch_secs: self.watch.0.as_secs_f64(),
             instance_header: self.instance_header.to_string(),
         }
@@ -158,7 +152,11 @@ impl Scale {
         let result = scale::build(&session.book, &session.watch, &session.marks, signal, facts, loaded);
         let line = line(Outcome::Scale(&result));
         keep(log, &line, out);
-        let (page, written) = write(self.report.as_deref(), |_| page::scale(&result, &session.book, &line));
+        let shown = |path: &Path| match is_markdown(path) {
+            true => markdown::scale(&result),
+            false => page::scale(&result, &session.book, &line),
+        };
+        let (page, written) = write(self.report.as_deref(), shown);
         session.view.report(out, &result, page);
         written?;
         Ok(match (signal, result.verdicts.answer()) {
@@ -270,7 +268,8 @@ impl<'a> Session<'a> {
         (self.watch.from, self.watch.silence) = (now, silence(every));
         let Scale { target, secs, .. } = *self.scale;
         let others = u32::try_from(before.saturating_sub(1)).unwrap_or(u32::MAX);
-        let alarm = self.scale.alarm.map(|alarm| (alarm, others));
+        let warmup = self.scale.warmup;
+        let alarm = self.scale.alarm.map(|target_pct| Watched { target_pct, others, warmup });
         self.loaded.started = Some(Timestamp::now());
         self.load = Some(Load::start(target, secs, alarm, self.config).context("cannot start agent stress")?);
         self.begin(Phase::Load, &format!("load       {target} % of this host for {secs}"), out);
@@ -285,7 +284,7 @@ impl<'a> Session<'a> {
                 StressEvent::Started(opening) => {
                     self.burning = true;
                     let Some(forecast) = opening.forecast else { continue };
-                    out.text(&format!("predicted  {}", sentence(&forecast)));
+                    say(out, &format!("predicted  {}", sentence(&forecast)));
                     out.event(&DrillEvent::Forecast { forecast: &forecast });
                     self.loaded.forecast.get_or_insert(forecast);
                 }
@@ -304,8 +303,8 @@ impl<'a> Session<'a> {
     }
 
     fn nameless(&self) -> String {
-        let all = &self.book.samples;
-        if all.iter().any(|one| one.is_ok()) {
+        let all = self.book.samples();
+        if (all.errors() as usize) < all.len() {
             let header = &self.scale.instance_header;
             return format!("no answer names its instance in {header}: add it in nginx, or measure /health");
         }

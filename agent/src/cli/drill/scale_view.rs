@@ -7,9 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::ends::last_line;
-use super::view::answer;
+use super::paper::{say, table};
+use super::result_view::answer;
 use crate::cli::output::Output;
-use crate::drill::analysis::scale::{Report, Scaled};
+use crate::drill::analysis::scale::{Report, Scaled, Stay};
+use crate::drill::analysis::steps::Step;
 use crate::drill::analysis::window::ms;
 use crate::drill::events::{DrillEvent, InstanceChange, InstanceChanged, Outcome, PhaseBegan};
 use crate::drill::schedule::phase::Phase;
@@ -32,7 +34,7 @@ impl View {
     pub(super) fn phase(&self, out: &mut Output, phase: Phase, now: Duration, text: &str) {
         let at = rfc3339(self.started + now);
         out.event(&DrillEvent::Phase(PhaseBegan { phase, at, at_ms: ms(now) }));
-        out.text(text);
+        say(out, text);
     }
 
     /// Tells of each instance once when it comes and once when it goes.
@@ -48,7 +50,7 @@ impl View {
             };
             let instance = &stay.instance;
             out.event(&DrillEvent::Instance(InstanceChanged { instance, change, after_ms }));
-            out.text(&format!("{word:<10} {instance} {:.1} s after the load began", after_ms / 1e3));
+            say(out, &format!("{word:<10} {instance} {:.1} s after the load began", after_ms / 1e3));
         }
     }
 
@@ -60,26 +62,27 @@ impl View {
         let scaled = &result.scaled;
         let secs = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
         out.text("");
-        out.text(&format!("{:<22} {:>8} {:>10} {:>10}", "instance", "answers", "came", "gone"));
-        for stay in &scaled.instances {
+        let row = |stay: &Stay| {
             let came = if stay.before { "before".to_owned() } else { secs(Some(stay.came_after_ms)) };
-            let gone = secs(stay.gone_after_ms);
-            out.text(&format!("{:<22} {:>8} {came:>10} {gone:>10}", stay.instance, stay.answers));
-        }
-        out.text(&format!("{} requests, {} failed", scaled.requests, scaled.errors));
+            let share = format!("{:.0} %", stay.share_pct);
+            vec![stay.instance.clone(), stay.answers.to_string(), share, came, secs(stay.gone_after_ms)]
+        };
+        let heads = [("instance", -22), ("answers", 8), ("share", 6), ("came", 10), ("gone", 10)];
+        table(out, &heads, &scaled.instances.iter().map(row).collect::<Vec<_>>());
+        say(out, &format!("{} requests, {} failed", scaled.requests, scaled.errors));
         out.text("");
-        out.text(&format!("{:<44} {:>20} {:>12}", "step, since the load began", "predicted", "measured"));
-        for step in &result.steps {
+        let row = |step: &Step| {
             let mark = step.answer.map_or("", |answer| answer.word());
-            let (predicted, measured) = (step.predicted_text(), secs(step.measured_ms));
-            out.text(&format!("{:<44} {predicted:>20} {measured:>12}   {mark}", step.what));
-        }
+            vec![step.what.clone(), step.predicted_text(), secs(step.measured_ms), mark.to_owned()]
+        };
+        let heads = [("step, since the load began", -44), ("predicted", 20), ("measured", 12), ("", 0)];
+        table(out, &heads, &result.steps.iter().map(row).collect::<Vec<_>>());
         out.text("");
         answer(out, "scaled out", Some(&result.verdicts.out));
         answer(out, "scaled in", Some(&result.verdicts.back));
         answer(out, "hypothesis", result.verdicts.hypothesis.as_ref());
         if let Some(path) = page {
-            out.text(&format!("report      {}", path.display()));
+            say(out, &format!("report      {}", path.display()));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What the other instances did beside the one that failed: the control group. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::latency::percentile;
-use super::window::ms;
-use crate::drill::client::sample::{Book, Sample};
+use super::latency::Sketch;
+use crate::drill::client::sample::Book;
 use crate::drill::schedule::phase::Marks;
 
 /// Answers of one instance in one phase.
@@ -29,31 +30,28 @@ pub struct Group {
 
 /// Every instance in every phase in which it answered.
 pub fn groups(book: &Book, marks: &Marks, us: Option<&str>) -> Vec<Group> {
-    let mut all = Vec::new();
-    for (place, name) in book.instances().iter().enumerate() {
-        for (phase, start, end) in marks.phases() {
-            let mine = |one: &&Sample| {
-                one.instance.map(usize::from) == Some(place) && one.start() >= start && one.start() < end
-            };
-            let mut took: Vec<_> =
-                book.samples.iter().filter(mine).filter(|one| one.is_ok()).map(Sample::latency).collect();
-            let answers = book.samples.iter().filter(mine).count();
-            if answers == 0 {
-                continue;
-            }
-            took.sort_unstable();
-            all.push(Group {
-                instance: name.clone(),
-                target: us == Some(name),
-                phase: phase.name().to_owned(),
-                answers: answers as u64,
-                errors: (answers - took.len()) as u64,
-                p50_ms: percentile(&took, 50).map(ms),
-                p99_ms: percentile(&took, 99).map(ms),
-            });
+    let mut all: BTreeMap<(u8, usize), (u64, Sketch)> = BTreeMap::new();
+    for one in book.samples().iter() {
+        let Some(key) = one.instance.zip(marks.place(one.start())) else { continue };
+        let (answers, took) = all.entry(key).or_default();
+        *answers += 1;
+        if one.is_ok() {
+            took.take(one.latency());
         }
     }
-    all
+    let group = |((instance, phase), (answers, took)): (&(u8, usize), &(u64, Sketch))| {
+        let name = book.instances().get(usize::from(*instance))?;
+        Some(Group {
+            instance: name.clone(),
+            target: us == Some(name),
+            phase: marks.phases.get(*phase)?.0.name().to_owned(),
+            answers: *answers,
+            errors: answers - took.count(),
+            p50_ms: took.percentile_ms(50),
+            p99_ms: took.percentile_ms(99),
+        })
+    };
+    all.iter().filter_map(group).collect()
 }
 
 #[cfg(test)]
@@ -70,9 +68,10 @@ mod tests {
         let mut book = Book::default();
         let (us, other) = (book.instance("i-us"), book.instance("i-other"));
         let (ok, bad) = (Outcome::Status(200), Outcome::Status(500));
-        book.samples = [(0, ok, us), (100, ok, other), (1100, ok, other), (1200, bad, other)]
-            .map(|(at, outcome, who)| sample(at, outcome, who))
-            .to_vec();
+        book.extend(
+            [(0, ok, us), (100, ok, other), (1100, ok, other), (1200, bad, other)]
+                .map(|(at, outcome, who)| sample(at, outcome, who)),
+        );
         let mut marks = Marks { end: Duration::from_secs(2), ..Marks::default() };
         marks.begin(Phase::Baseline, Duration::ZERO);
         marks.begin(Phase::Hold, Duration::from_secs(1));

@@ -13,7 +13,6 @@ use super::predict::Range;
 use super::report::{Report, Run};
 use super::verdict::{Answer, Verdict, secs, yes};
 use super::window::ms;
-use crate::drill::client::sample::Sample;
 use crate::drill::schedule::pace::Lateness;
 
 /// What begins a drain.
@@ -113,25 +112,25 @@ pub fn build(run: &Run, whole: &Report) -> DrainReport {
         (None, None) => (Since::Observing, marks.trouble().unwrap_or(marks.end)),
     };
     let until = marks.recovering.unwrap_or(marks.end);
-    let of_node = |(place, addr): (usize, &std::net::SocketAddr)| {
-        let mine = |one: &&Sample| us.is_some() && one.instance == us && usize::from(one.node) == place;
-        let ours = || book.samples.iter().filter(mine).filter(|one| one.start() < until);
-        let last = ours().map(Sample::start).max();
-        NodeDrain {
-            node: addr.to_string(),
-            present: run.present.contains(addr),
-            used: last.is_some(),
-            last_request_ms: last.map(ms),
-            drained_after_ms: last.map(|last| ms(last.saturating_sub(at))),
-            last_answer_after_ms: ours().map(Sample::end).max().map(|end| ms(end.saturating_sub(at))),
+    // Of each node: when the last request was sent here, and when the last answer came.
+    let mut last = vec![None; book.nodes().len()];
+    let mut in_flight_at_start = 0;
+    for one in book.samples().iter().filter(|one| us.is_some() && one.instance == us) {
+        in_flight_at_start += u64::from(one.start() < at && one.end() >= at);
+        if let Some(last) = last.get_mut(usize::from(one.node)).filter(|_| one.start() < until) {
+            let (request, answer): (Duration, Duration) = last.unwrap_or_default();
+            *last = Some((request.max(one.start()), answer.max(one.end())));
         }
+    }
+    let of_node = |(addr, last): (&std::net::SocketAddr, Option<(Duration, Duration)>)| NodeDrain {
+        node: addr.to_string(),
+        present: run.present.contains(addr),
+        used: last.is_some(),
+        last_request_ms: last.map(|(request, _)| ms(request)),
+        drained_after_ms: last.map(|(request, _)| ms(request.saturating_sub(at))),
+        last_answer_after_ms: last.map(|(_, answer)| ms(answer.saturating_sub(at))),
     };
-    let nodes: Vec<NodeDrain> = book.nodes().iter().enumerate().map(of_node).collect();
-    let in_flight_at_start = book
-        .samples
-        .iter()
-        .filter(|one| us.is_some() && one.instance == us && one.start() < at && one.end() >= at)
-        .count() as u64;
+    let nodes: Vec<NodeDrain> = book.nodes().iter().zip(last).map(of_node).collect();
     let drained_after_ms = nodes.iter().filter_map(|node| node.drained_after_ms).reduce(f64::max);
     let observed = whole.facts.observed;
     DrainReport {
@@ -151,7 +150,7 @@ pub fn build(run: &Run, whole: &Report) -> DrainReport {
         requests: whole.requests,
         errors: whole.errors,
         nodes,
-        phases: latency::phases(&book.samples, marks),
+        phases: latency::phases(book.samples(), marks),
         schedule: whole.schedule,
         instance: run.us.clone(),
         observed,
@@ -173,7 +172,7 @@ fn safe(run: &Run, named: bool, nodes: &[NodeDrain]) -> Verdict {
         );
         return verdict;
     };
-    if !run.book.samples.iter().any(Sample::is_ok) {
+    if run.book.samples().errors() == run.book.samples().len() as u64 {
         verdict.say(
             "answers",
             Answer::Unknown,

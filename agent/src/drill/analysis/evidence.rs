@@ -37,10 +37,12 @@ pub struct Evidence<'a> {
     pub failed_open: &'a [String],
     /// Whether every instance of the baseline answers at the end; the names of those that don't.
     pub missing: &'a [String],
+    /// Whether an address that used this target had no other.
+    pub alone: bool,
     /// Why this instance is about to be replaced, if it is.
     pub leaving: Option<&'a str>,
     /// `--observe`: whether the instance that was expected to vanish did.
-    pub vanished: Option<bool>,
+    pub vanished: Option<Answer>,
 }
 
 impl Evidence<'_> {
@@ -84,8 +86,12 @@ impl Evidence<'_> {
         };
         self.judge_outage(&prediction, &mut verdict);
         match self.vanished {
-            Some(true) => verdict.say("vanished", Answer::Yes, "the instance vanished, as expected"),
-            Some(false) => {
+            Some(Answer::Yes) => verdict.say("vanished", Answer::Yes, "the instance vanished, as expected"),
+            Some(Answer::Unknown) => {
+                let why = "whether the instance vanished can't be told: nobody answered while it didn't";
+                verdict.say("vanished", Answer::Unknown, why);
+            }
+            Some(Answer::No) => {
                 verdict.say(
                     "vanished",
                     Answer::No,
@@ -167,8 +173,10 @@ impl Evidence<'_> {
 
     /// When the last node that used this target before did so again.
     pub fn readmitted(&self) -> Option<Duration> {
-        let present = self.nodes.iter().filter(|node| node.present && node.used_before);
-        present.map(|node| node.readmitted_after).collect::<Option<Vec<_>>>()?.into_iter().max()
+        // An address that leaves the name for good is nobody's any more; one that DNS failover takes out comes back.
+        let comes_back = self.prediction.is_some_and(|prediction| prediction.leaves_name);
+        let counted = self.nodes.iter().filter(|node| node.used_before && (node.present || comes_back));
+        counted.map(|node| node.readmitted_after).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Whether nothing is left of the fault; `None` where it wasn't ours.
@@ -195,6 +203,11 @@ impl Evidence<'_> {
                 "{node}: the load balancer failed open: it went on sending requests to this target, and to no healthy one"
             );
             verdict.say("failed_open", Answer::No, why);
+        }
+        let lost = self.prediction.is_some_and(|prediction| prediction.visible);
+        if self.alone && lost && self.marks.effective.is_some() {
+            let why = "an address that used this target had no other: its clients got nothing but errors while it failed";
+            verdict.say("only_target", Answer::No, why);
         }
         for node in self.nodes {
             if node.by_no_target > 0 {

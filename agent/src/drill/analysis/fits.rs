@@ -111,6 +111,7 @@ mod tests {
             deadline: secs(5.0),
             of_health: false,
             targets: Some(2),
+            elsewhere: false,
             rps: 20,
         };
         let measured = Measured {

@@ -20,6 +20,14 @@ pub struct RoutingMin {
     pub percentage: Option<u32>,
 }
 
+impl RoutingMin {
+    /// Whether so many healthy targets of so many are too few.
+    fn is_breached(&self, healthy: u32, registered: u32) -> bool {
+        let share = |pct: u32| u64::from(healthy) * 100 < u64::from(pct) * u64::from(registered);
+        healthy < self.count || self.percentage.is_some_and(share)
+    }
+}
+
 impl Default for RoutingMin {
     fn default() -> Self {
         Self { count: 1, percentage: None }
@@ -61,6 +69,9 @@ impl fmt::Display for RoutingMin {
 pub struct Group {
     /// Below this the load balancer fails open.
     pub routing_min: RoutingMin,
+    /// `target_group_health.dns_failover.minimum_healthy_targets.count` and `.percentage`; `None`: off, the default
+    /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>).
+    pub dns_min: Option<RoutingMin>,
     /// `load_balancing.algorithm.type` is `weighted_random` and `load_balancing.algorithm.anomaly_mitigation` is on.
     pub anomaly_mitigation: bool,
     /// `slow_start.duration_seconds`; zero: off.
@@ -70,8 +81,16 @@ pub struct Group {
 impl Group {
     /// Whether requests go to all targets, whatever their health.
     pub fn fails_open(&self, healthy: u32, registered: u32) -> bool {
-        let share = |pct: u32| u64::from(healthy) * 100 < u64::from(pct) * u64::from(registered);
-        healthy < self.routing_min.count || self.routing_min.percentage.is_some_and(share)
+        self.routing_min.is_breached(healthy, registered)
+    }
+
+    /// Whether the address of a zone with so many targets leaves the name: "When the healthy targets in a zone fall below the
+    /// threshold, we mark the IP addresses of the load balancer node for the zone as unhealthy in DNS". Where all zones are,
+    /// it stays: "if all load balancer zones are considered unhealthy, the load balancer sends traffic to all zones,
+    /// including the unhealthy zones" (the page that [`RoutingMin`] names). With cross-zone load balancing on, as it is by
+    /// default, every zone counts all targets, so that one that fails takes out all of them or none.
+    pub fn leaves_name(&self, healthy: u32, registered: u32) -> bool {
+        self.dns_min.is_some_and(|least| least.is_breached(healthy, registered))
     }
 
     /// Whether a target that errs more than the others gets less. Anomalies are looked for "on HTTP/HTTPS target groups with

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::evidence::bounds;
 use super::report::Report;
+use super::scale;
 use super::verdict::{Verdict, secs};
 
 /// Text off the network, or a URL, in a cell of a table: nothing in it begins markup or another cell.
@@ -27,7 +28,56 @@ fn time(ms: Option<f64>) -> String {
     ms.map_or_else(|| "–".to_owned(), |ms| secs(Duration::from_secs_f64(ms / 1e3)))
 }
 
-/// The page.
+/// A question, its answer, and each reason with its own.
+fn ask(text: &mut String, question: &str, verdict: Option<&Verdict>) {
+    let Some(verdict) = verdict else { return };
+    let _ = writeln!(text, "| {question} | **{}** |", verdict.answer.word());
+    for reason in &verdict.reasons {
+        let (about, answer, why) = (cell(&reason.about), reason.answer.word(), cell(&reason.text));
+        let _ = writeln!(text, "| {about} | {answer}: {why} |");
+    }
+    if let Some(hint) = &verdict.hint {
+        let _ = writeln!(text, "| | {} |", cell(hint));
+    }
+}
+
+/// A drill of scaling.
+pub fn scale(report: &scale::Report) -> String {
+    let (facts, scaled) = (&report.facts, &report.scaled);
+    let about = &facts.about;
+    let mut text = format!(
+        "## Drill: scaling, {} % for {} s\n\n{} · {}\n\n| | |\n|---|---|\n",
+        facts.target_pct,
+        facts.secs,
+        cell(&about.url),
+        about.started
+    );
+    ask(&mut text, "Scaled out?", Some(&report.verdicts.out));
+    ask(&mut text, "Scaled in again?", Some(&report.verdicts.back));
+    ask(&mut text, "As predicted?", report.verdicts.hypothesis.as_ref());
+    text.push_str("\n| since the load began | predicted | measured | as predicted |\n|---|---:|---:|---|\n");
+    for step in &report.steps {
+        let answer = step.answer.map_or("", |answer| answer.word());
+        let (predicted, measured) = (step.predicted_text(), time(step.measured_ms));
+        let _ = writeln!(text, "| {} | {predicted} | {measured} | {answer} |", cell(&step.what));
+    }
+    text.push_str("\n| instance | answers | share | came | gone |\n|---|---:|---:|---:|---:|\n");
+    for stay in &scaled.instances {
+        let came = if stay.before { "before".to_owned() } else { time(Some(stay.came_after_ms)) };
+        let (name, gone) = (cell(&stay.instance), time(stay.gone_after_ms));
+        let _ = writeln!(text, "| {name} | {} | {:.0} % | {came} | {gone} |", stay.answers, stay.share_pct);
+    }
+    if !report.minutes.is_empty() {
+        text.push_str("\n| minute | busy |\n|---|---:|\n");
+    }
+    for minute in &report.minutes {
+        let _ = writeln!(text, "| {} | {:.1} % |", minute.start, minute.busy_pct);
+    }
+    let _ = writeln!(text, "\n{} requests, {} failed.", scaled.requests, scaled.errors);
+    text
+}
+
+/// A target that failed.
 pub fn failover(report: &Report) -> String {
     let facts = &report.facts;
     let what = if facts.observed {
@@ -37,26 +87,10 @@ pub fn failover(report: &Report) -> String {
     };
     let mut text = format!("## Drill: {what}\n\n{} · {}\n\n", cell(&facts.about.url), facts.about.started);
     text.push_str("| | |\n|---|---|\n");
-    let mut ask = |question: &str, verdict: Option<&Verdict>| {
-        let Some(verdict) = verdict else { return };
-        let _ = writeln!(text, "| {question} | **{}** |", verdict.answer.word());
-        for reason in &verdict.reasons {
-            let _ = writeln!(
-                text,
-                "| {} | {}: {} |",
-                cell(&reason.about),
-                reason.answer.word(),
-                cell(&reason.text)
-            );
-        }
-        if let Some(hint) = &verdict.hint {
-            let _ = writeln!(text, "| | {} |", cell(hint));
-        }
-    };
-    ask("As predicted?", Some(&report.hypothesis));
-    ask("Cleaned up?", report.cleanup.as_ref());
-    ask("Safe?", Some(&report.safety));
-    ask("No worse than before?", report.regression.as_ref());
+    ask(&mut text, "As predicted?", Some(&report.hypothesis));
+    ask(&mut text, "Cleaned up?", report.cleanup.as_ref());
+    ask(&mut text, "Safe?", Some(&report.safety));
+    ask(&mut text, "No worse than before?", report.regression.as_ref());
     text.push_str("\n| | measured | predicted |\n|---|---:|---:|\n");
     let predicted = report.predicted.as_ref();
     let outage = predicted

@@ -19,6 +19,15 @@
 //! The load balancer fails open where too few other targets are healthy (`group`): it goes on sending requests here, and
 //! the outage lasts as long as the fault.
 //!
+//! The address of a zone with too few healthy targets leaves the load balancer's name, where DNS failover is on and other
+//! zones are well: clients that look the name up again get no more errors there, and this target is back in use there when
+//! the address is.
+//!
+//! The deregistration delay plays no part: an unhealthy target stays registered, and only deregistration begins it
+//! ("Deregistration delay",
+//! <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay>,
+//! 2026-11-27).
+//!
 //! With anomaly mitigation it may send less and less to a target that errs before any probe says so: the outage is then
 //! anything up to the same bound. In slow start a target that is back gets its first request later.
 
@@ -42,6 +51,11 @@ const AGENT_SEES_END: Duration = Duration::from_secs(1);
 /// gradually increase the amount of traffic"; how fast isn't documented
 /// (<https://aws.amazon.com/about-aws/whats-new/2023/11/application-load-balancer-availability-target-weights/>).
 const WEIGHED_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long an address that leaves or joins a name may be unknown to who looks it up: "the local client DNS cache might contain
+/// these IP addresses until the time-to-live (TTL) in the DNS record expires (60 seconds)" ("Target group health",
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health.html>, 2026-11-27).
+const NAME_LIVES: Duration = Duration::from_secs(60);
 
 /// Whom the target group's health check asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -86,6 +100,8 @@ pub struct Failure {
     pub of_health: bool,
     /// How many targets are healthy before, this one among them; `None` where it can't be told.
     pub targets: Option<u32>,
+    /// Whether another address of the name has targets enough without this one.
+    pub elsewhere: bool,
     /// Requests a second to each node.
     pub rps: u32,
 }
@@ -150,6 +166,9 @@ pub struct Prediction {
     pub visible: bool,
     /// Whether the load balancer has enough other healthy targets to stop using this one; `false`: it fails open.
     pub takes_out: bool,
+    /// Whether addresses that use this target leave the name meanwhile (DNS failover).
+    #[serde(default)]
+    pub leaves_name: bool,
     /// From the first to the last client error.
     pub outage: Range,
     /// From the beginning of the fault until a node takes the target out; `None` when no probe sees the fault.
@@ -163,6 +182,7 @@ pub fn predict(check: &Check, failure: &Failure) -> Prediction {
     let detection = detection(check, failure);
     let visible = is_visible(failure);
     let takes_out = takes_out(check, failure);
+    let leaves_name = detection.is_some() && leaves_name(check, failure);
     let lasts = failure.lasts;
     // Who asks a silent target shortly before it recovers is answered in time.
     let patient = if is_silent(failure.mode) { failure.deadline } else { Duration::ZERO };
@@ -174,10 +194,26 @@ pub fn predict(check: &Check, failure: &Failure) -> Prediction {
             let least = detection.least.min(throughout.least);
             Range::new(if check.group.mitigates(failure.targets) { Duration::ZERO } else { least }, most)
         }
+        // Who looks the name up again goes elsewhere.
+        Some(detection) if leaves_name => {
+            let most = (detection.most + NAME_LIVES).min(throughout.most);
+            Range::new(detection.least.min(throughout.least), most)
+        }
         _ => throughout,
     };
-    let readmission = readmission(check, failure, detection.filter(|_| takes_out));
-    Prediction { visible, takes_out, outage, detection, readmission }
+    let mut readmission = readmission(check, failure, detection.filter(|_| takes_out || leaves_name));
+    if leaves_name {
+        readmission.most += NAME_LIVES;
+        // What goes on sending requests here is never without it.
+        readmission.least = if takes_out { readmission.least } else { Duration::ZERO };
+    }
+    Prediction { visible, takes_out, leaves_name, outage, detection, readmission }
+}
+
+/// Whether addresses that use this target leave the name.
+fn leaves_name(check: &Check, failure: &Failure) -> bool {
+    let too_few = |targets: u32| check.group.leaves_name(targets.saturating_sub(1), targets);
+    failure.elsewhere && failure.targets.is_some_and(too_few)
 }
 
 /// Whether enough other targets are healthy; where it can't be told, they are taken to be.
@@ -258,6 +294,7 @@ mod tests {
             deadline: secs(5),
             of_health: false,
             targets: Some(2),
+            elsewhere: false,
             rps: 20,
         }
     }
@@ -318,6 +355,25 @@ mod tests {
         let check = Check { group, ..check(Via::Nginx) };
         let of = |targets| bounds(predict(&check, &Failure { targets, ..failure(Mode::Stop, 60) }).outage);
         assert_eq!((of(Some(3)), of(None), of(Some(2))), ((0, 10), (0, 10), (5, 10)));
+    }
+
+    #[test]
+    fn an_address_that_leaves_the_name_ends_the_outage_there_and_is_back_with_it() {
+        let of = |minimum: &str, targets, elsewhere| {
+            let group = Group { dns_min: Some(minimum.parse().unwrap()), ..Group::default() };
+            let check = Check { group, ..check(Via::Nginx) };
+            predict(&check, &Failure { targets: Some(targets), elsewhere, ..failure(Mode::Stop, 300) })
+        };
+        // The only target of its zone: open until the address is gone.
+        let alone = of("1", 1, true);
+        assert!(alone.leaves_name && !alone.takes_out);
+        assert_eq!((bounds(alone.outage), bounds(alone.readmission)), ((5, 70), (0, 85)));
+        // Another one goes on there, and the zone is too small all the same.
+        let half = of("60%", 2, true);
+        assert_eq!((bounds(half.outage), bounds(half.readmission)), ((5, 10), (20, 85)));
+        // Where every address has the same targets none leaves, and none does while there are enough.
+        assert_eq!(bounds(of("1", 1, false).outage), (300, 300));
+        assert!(!of("50%", 2, true).leaves_name);
     }
 
     #[test]

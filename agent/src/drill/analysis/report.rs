@@ -16,7 +16,7 @@ use super::predict::{Check, Failure, Prediction, Range, is_silent, predict};
 use super::verdict::{Answer, Verdict};
 use super::window::{self, InstanceReport, NodeReport, Window, ms};
 use crate::cadence;
-use crate::drill::client::sample::{Book, By, Class, Outcome, Sample};
+use crate::drill::client::sample::{Book, By, Class, Outcome};
 use crate::drill::schedule::pace::Lateness;
 use crate::drill::schedule::phase::Marks;
 use crate::fault::Mode;
@@ -86,6 +86,8 @@ pub struct Facts {
     pub routing_min: String,
     /// Where that comes from.
     pub routing_min_source: Source,
+    /// Below so many healthy targets in a zone its address leaves the name; `null`: off.
+    pub dns_failover: Option<String>,
     /// Whether the load balancer mitigates anomalies.
     pub anomaly_mitigation: bool,
     /// The target group's slow start; zero: off.
@@ -109,6 +111,8 @@ pub struct Run {
     pub here: Option<String>,
     /// How many targets answered in the baseline, this one among them; unknown where nobody says its name.
     pub targets: Option<u32>,
+    /// As in [`Failure::elsewhere`].
+    pub elsewhere: bool,
     /// The signal that ended it early.
     pub signal: Option<i32>,
     /// The limit that ended the fault early.
@@ -214,6 +218,10 @@ fn lasts(marks: &Marks) -> Option<Range> {
     Some(Range::new(recovering.saturating_sub(effective), recovered.saturating_sub(armed)))
 }
 
+/// What explains that a target failed and no request did.
+const ASKS_ANOTHER: &str = "this target was seen to fail and no request did: the load balancer may ask another target where one \
+                            fails (HAProxy: retries with redispatch), or no request was sent here meanwhile";
+
 /// Adds everything up.
 pub fn build(
     run: &Run,
@@ -224,11 +232,11 @@ pub fn build(
 ) -> Report {
     let (book, marks) = (&run.book, &run.marks);
     let us = run.us.as_deref().and_then(|name| book.place_of(name));
-    let failure = Failure { targets: run.targets, ..*failure };
+    let failure = Failure { targets: run.targets, elsewhere: run.elsewhere, ..*failure };
     let prediction = prediction(check, &failure, marks, facts.observed);
     let baseline = marks.trouble().unwrap_or(marks.end);
     let nodes = window::nodes(book, marks, us, &run.present);
-    let troubled = book.samples.iter().filter(|one| one.start() >= baseline);
+    let troubled = book.samples().iter().filter(|one| one.start() >= baseline);
     let window = Window::of(troubled);
     let instances = window::instances(book, baseline);
     let usual = Duration::from_secs(2) / facts.about.rps.max(1);
@@ -236,7 +244,7 @@ pub fn build(
     let mut evidence = Evidence {
         prediction,
         gap,
-        late: book.samples.iter().map(Sample::late).max().unwrap_or_default(),
+        late: book.samples().latest(),
         interval: check.interval,
         nodes: &nodes,
         outage: window.map(|w| w.length()),
@@ -247,6 +255,7 @@ pub fn build(
         ended: run.ended.clone(),
         failed_open: &[],
         missing: &[],
+        alone: run.targets == Some(1),
         leaving: run.leaving.as_deref(),
         vanished: if facts.observed { vanished(run, us, gap) } else { None },
     };
@@ -263,13 +272,19 @@ pub fn build(
             above: evidence.above(),
         };
         let real = Failure { lasts: lasts(marks).unwrap_or(failure.lasts), ..failure };
-        hypothesis.hint = fits(check, &real, &measured).filter(|_| !facts.observed);
+        hypothesis.hint = match prediction {
+            // It was seen to fail, and nobody lost anything.
+            Some(prediction) if prediction.visible && window.is_none() && marks.effective.is_some() => {
+                Some(ASKS_ANOTHER.to_owned())
+            }
+            _ => fits(check, &real, &measured).filter(|_| !facts.observed),
+        };
     }
     Report {
         hypothesis,
         cleanup: evidence.cleanup(),
         safety: evidence.safety(),
-        requests: book.samples.len() as u64,
+        requests: book.samples().len() as u64,
         errors: window.map_or(0, |w| w.errors),
         unfinished: run.unfinished,
         first_error_ms: window.map(|w| ms(w.first)),
@@ -285,8 +300,8 @@ pub fn build(
         recovering_ms: at(marks.recovering),
         recovered_ms: at(marks.recovered),
         signal: run.signal,
-        phases: latency::phases(&book.samples, marks),
-        schedule: Lateness::of(&book.samples),
+        phases: latency::phases(book.samples(), marks),
+        schedule: Lateness::of(book.samples()),
         nodes,
         instances,
         control: control::groups(book, marks, run.us.as_deref()),
@@ -311,22 +326,17 @@ fn failed_open(
     let (Some(prediction), Some(effective)) = (prediction, run.marks.effective) else { return Vec::new() };
     let Some(detection) = prediction.detection else { return Vec::new() };
     let (from, until) = (effective + detection.most + above, run.marks.recovering.unwrap_or(run.marks.end));
-    let is_open = |node: &usize| {
-        let late =
-            |one: &&Sample| usize::from(one.node) == *node && one.start() >= from && one.start() < until;
-        let mut ours = false;
-        for one in run.book.samples.iter().filter(late) {
-            let by_us = us.is_some() && one.instance == us;
-            if one.is_ok() && !by_us {
-                return false;
-            }
-            let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
-            ours |= by_us || one.failed_by() == Some(By::Target) || silent;
-        }
-        ours
-    };
-    let nodes = run.book.nodes();
-    (0..nodes.len()).filter(is_open).filter_map(|node| nodes.get(node)).map(ToString::to_string).collect()
+    // Of each node: whether it sent requests here, and whether to somebody healthy.
+    let mut sent = vec![(false, false); run.book.nodes().len()];
+    for one in run.book.samples().iter().filter(|one| one.start() >= from && one.start() < until) {
+        let Some((here, elsewhere)) = sent.get_mut(usize::from(one.node)) else { continue };
+        let by_us = us.is_some() && one.instance == us;
+        let silent = one.outcome == Outcome::Failed(Class::ReadTimeout) && is_silent(failure.mode);
+        *elsewhere |= one.is_ok() && !by_us;
+        *here |= by_us || one.failed_by() == Some(By::Target) || silent;
+    }
+    let open = run.book.nodes().iter().zip(sent).filter(|(_, (here, elsewhere))| *here && !elsewhere);
+    open.map(|(node, _)| node.to_string()).collect()
 }
 
 /// Longer than a healthy target goes without a request.
@@ -350,13 +360,27 @@ fn missing(run: &Run, observed: bool, gap: Duration, instances: &[InstanceReport
     instances.iter().filter(gone).filter(|one| !ours(one)).map(|one| one.instance.clone()).collect()
 }
 
-/// Whether the instance that was expected to vanish did, while it was observed.
-fn vanished(run: &Run, us: Option<u8>, gap: Duration) -> Option<bool> {
+/// Whether the instance that was expected to vanish did, while it was observed: it didn't answer for a while, and others did.
+/// Where nobody answered it may be the load balancer that is gone.
+fn vanished(run: &Run, us: Option<u8>, gap: Duration) -> Option<Answer> {
     run.us.as_ref()?;
     let since = run.marks.trouble()?;
-    let mine = |one: &&Sample| us.is_some() && one.instance == us && one.start() >= since;
-    let mut starts: Vec<Duration> = run.book.samples.iter().filter(mine).map(Sample::start).collect();
-    starts.extend([since, run.marks.end]);
-    starts.sort_unstable();
-    Some(starts.windows(2).any(|pair| pair[1].saturating_sub(pair[0]) > silence(gap)))
+    let mut last = since;
+    let (mut silent, mut others) = (false, false);
+    for one in run.book.samples().by_start().filter(|one| one.start() >= since) {
+        let at = one.start();
+        let quiet = at.saturating_sub(last) > silence(gap);
+        silent |= quiet;
+        if us.is_some() && one.instance == us {
+            last = at;
+        } else {
+            others |= quiet && matches!(one.failed_by(), None | Some(By::Target | By::NoTarget));
+        }
+    }
+    silent |= run.marks.end.saturating_sub(last) > silence(gap);
+    Some(match (silent, others) {
+        (false, _) => Answer::No,
+        (true, true) => Answer::Yes,
+        (true, false) => Answer::Unknown,
+    })
 }

@@ -78,6 +78,8 @@ pub struct Facts {
     pub alarm_pct: Option<f64>,
     /// From the alarm to the first answer of a new instance, at most.
     pub launch_secs: f64,
+    /// The group's instance warm-up.
+    pub warmup_secs: f64,
     /// How long the group was to be watched after it.
     pub watch_secs: f64,
     /// The header in which an answer names its instance.
@@ -215,6 +217,7 @@ pub fn build(
         lasted: load.map_or(Duration::ZERO, |(_, start, end)| end - start),
         forecast: loaded.forecast.as_ref().filter(|_| load.is_some()),
         launch: Duration::from_secs_f64(facts.launch_secs),
+        warmup: Duration::from_secs_f64(facts.warmup_secs),
         curve: &loaded.curve,
         load_ms: load.map_or(0.0, |(_, start, _)| ms(start)),
         minutes: &loaded.minutes,
@@ -233,8 +236,8 @@ pub fn build(
         unloaded_ms: load.map(|(_, _, end)| ms(end)),
         signal,
         nodes: nodes(book),
-        phases: latency::phases(&book.samples, marks),
-        schedule: Lateness::of(&book.samples),
+        phases: latency::phases(book.samples(), marks),
+        schedule: Lateness::of(book.samples()),
         facts,
     }
 }
@@ -247,7 +250,7 @@ fn nodes(book: &Book) -> Vec<NodeReport> {
         failures: BTreeMap::new(),
     };
     let mut all: Vec<NodeReport> = book.nodes().iter().map(empty).collect();
-    for sample in &book.samples {
+    for sample in book.samples().iter() {
         let Some(one) = all.get_mut(usize::from(sample.node)) else { continue };
         one.requests += 1;
         if !sample.is_ok() {
@@ -273,60 +276,29 @@ impl Watch {
     /// What is known at `now`.
     pub fn at(&self, book: &Book, now: Duration) -> Scaled {
         let since = |time: Duration, zero: Duration| time.saturating_sub(zero).as_micros() as f64 / 1e3;
-        let seen = seen(book);
-        let stays = book.instances().iter().zip(&seen).map(|(name, one)| Stay {
-            instance: name.clone(),
+        let stays = book.named().map(|(name, one)| Stay {
+            instance: name.to_owned(),
             before: one.first < self.from,
             came_after_ms: since(one.first, self.from),
             gone_after_ms: (one.last + self.silence < now).then(|| since(one.last, self.from)),
-            answers: one.answers,
-            share_pct: share(book, one),
+            answers: one.count,
+            share_pct: one.share_pct(),
         });
         let stays: Vec<Stay> = stays.collect();
-        let newcomers = || stays.iter().zip(&seen).filter(|(stay, _)| !stay.before);
+        let newcomers = || stays.iter().zip(book.named()).filter(|(stay, _)| !stay.before);
         let out_after = newcomers().map(|(stay, _)| stay.came_after_ms).reduce(f64::min);
         let back = out_after.map(|_| newcomers().all(|(stay, _)| stay.gone_after_ms.is_some()));
-        let last = newcomers().map(|(_, one)| one.last).max();
+        let last = newcomers().map(|(_, (_, one))| one.last).max();
         Scaled {
             out: out_after.is_some(),
             back,
             out_after_ms: out_after,
             in_after_ms: last.filter(|_| back == Some(true)).map(|last| since(last, self.until)),
-            requests: book.samples.len() as u64,
-            errors: book.samples.iter().filter(|one| !one.is_ok()).count() as u64,
+            requests: book.samples().len() as u64,
+            errors: book.samples().errors(),
             instances: stays,
         }
     }
-}
-
-/// The part that one had of all named answers while it was there, in percent.
-fn share(book: &Book, one: &Answers) -> f64 {
-    let there = |sample: &&crate::drill::client::sample::Sample| {
-        sample.instance.is_some() && sample.start() >= one.first && sample.start() <= one.last
-    };
-    let all = book.samples.iter().filter(there).count();
-    (1000.0 * one.answers as f64 / all.max(1) as f64).round() / 10.0
-}
-
-/// The answers of one instance.
-struct Answers {
-    first: Duration,
-    last: Duration,
-    answers: u64,
-}
-
-/// Those of every instance, in the book's order.
-fn seen(book: &Book) -> Vec<Answers> {
-    let none = || Answers { first: Duration::MAX, last: Duration::ZERO, answers: 0 };
-    let mut all: Vec<Answers> = book.instances().iter().map(|_| none()).collect();
-    for sample in &book.samples {
-        if let Some(one) = sample.instance.and_then(|place| all.get_mut(usize::from(place))) {
-            let at = sample.start();
-            (one.first, one.last) = (one.first.min(at), one.last.max(at));
-            one.answers += 1;
-        }
-    }
-    all
 }
 
 #[cfg(test)]
@@ -341,7 +313,9 @@ mod tests {
         let (old, new) = (book.instance("i-old"), book.instance("i-new"));
         let ok = Outcome::Status(200);
         let seconds = |secs: std::ops::Range<u64>, who| secs.map(move |s| sample(s * 1000, ok, who));
-        book.samples = seconds(0..100, old).chain(seconds(30..60, new)).collect();
+        book.extend(seconds(0..30, old));
+        book.extend((30..60).flat_map(|s| [old, new].map(|who| sample(s * 1000, ok, who))));
+        book.extend(seconds(60..100, old));
         let secs = Duration::from_secs;
         let watch = Watch { from: secs(10), until: secs(40), silence: secs(20) };
         let during = watch.at(&book, secs(70));
@@ -349,9 +323,10 @@ mod tests {
         let after = watch.at(&book, secs(100));
         assert_eq!((after.back, after.in_after_ms), (Some(true), Some(19_000.0)));
         assert_eq!(after.instances[0].gone_after_ms, None);
+        assert_eq!(after.instances.iter().map(|stay| stay.share_pct).collect::<Vec<_>>(), [76.9, 50.8]);
         let mut alone = Book::default();
         let old = alone.instance("i-old");
-        alone.samples = seconds(0..100, old).collect();
+        alone.extend(seconds(0..100, old));
         assert_eq!((watch.at(&alone, secs(100)).out, watch.at(&alone, secs(100)).back), (false, None));
     }
 
@@ -360,9 +335,10 @@ mod tests {
         let mut book = Book::default();
         book.node("127.0.0.1:80".parse().unwrap());
         let who = book.instance("i-a");
-        book.samples = [(100, 200), (1500, 502), (2500, 200)]
-            .map(|(at, status)| sample(at, Outcome::Status(status), who))
-            .to_vec();
+        book.extend(
+            [(100, 200), (1500, 502), (2500, 200)]
+                .map(|(at, status)| sample(at, Outcome::Status(status), who)),
+        );
         let secs = Duration::from_secs;
         let mut marks = Marks { end: secs(3), ..Marks::default() };
         for (phase, at) in [(Phase::Baseline, 0), (Phase::Load, 1), (Phase::Watch, 2)] {
@@ -373,6 +349,7 @@ mod tests {
             target_pct: 90.0,
             alarm_pct: None,
             launch_secs: 300.0,
+            warmup_secs: 300.0,
             secs: 1.0,
             watch_secs: 1.0,
             instance_header: String::new(),

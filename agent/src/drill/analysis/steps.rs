@@ -67,6 +67,14 @@ pub struct Causes<'a> {
     pub forecast: Option<&'a Forecast>,
     /// From the alarm to the first answer of a new instance, at most.
     pub launch: Duration,
+    /// The group's instance warm-up, else its default cooldown.
+    ///
+    /// "If demand decreases, the intention is to scale in conservatively to protect your application's availability. This blocks
+    /// scale-in activities initiated by scaling policies until the instances finish warming up"; without a default instance
+    /// warm-up, target tracking policies "use the value set for the default cooldown as the default warmup time" ("Set the
+    /// default instance warmup",
+    /// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-default-instance-warmup.html>, 2026-11-27).
+    pub warmup: Duration,
     /// The looks at the CPU.
     pub curve: &'a [Point],
     /// When the load began, since the start.
@@ -121,7 +129,14 @@ pub fn steps(causes: &Causes<'_>) -> (Vec<Step>, Option<Verdict>) {
         measured_ms: None,
         answer: None,
     });
-    let gone = below.map(|below| Range::new(below.least, below.most + causes.launch));
+    // An instance that is in service isn't let go before it has warmed up; it is in service between the alarm and its first
+    // answer.
+    let warm = alarm
+        .zip(first)
+        .map(|(alarm, first)| Range::new(alarm.least + causes.warmup, first.most + causes.warmup));
+    let gone = below.zip(warm).map(|(below, warm)| {
+        Range::new(below.least.max(warm.least), below.most.max(warm.most) + causes.launch)
+    });
     all.push(judged("last answer of a new instance", gone, causes.gone_after_ms));
     let mut verdict = Verdict::default();
     if !may {
@@ -198,6 +213,7 @@ mod tests {
         forecast: Option<&Forecast>,
         out_secs: Option<f64>,
         gone_secs: Option<f64>,
+        warmup: u64,
     ) -> (Vec<Step>, Option<Verdict>) {
         let minutes =
             ["10:01", "10:02", "10:03", "10:04"].map(|at| minute(&format!("2026-11-27T{at}:00Z"), 88.0));
@@ -208,6 +224,7 @@ mod tests {
             lasted: Duration::from_secs(600),
             forecast,
             launch: Duration::from_secs(120),
+            warmup: Duration::from_secs(warmup),
             curve: &curve,
             load_ms: 5000.0,
             minutes: &minutes,
@@ -220,7 +237,7 @@ mod tests {
     fn each_step_is_measured_beside_its_prediction() {
         let forecast = forecast("certain", Some("2026-11-27T10:04:00Z"));
         // The alarm 210 s after the load began, the instance 300 s; the alarm below 15 minutes after the load's end.
-        let (steps, verdict) = told(Some(&forecast), Some(300.0), Some(1600.0));
+        let (steps, verdict) = told(Some(&forecast), Some(300.0), Some(1600.0), 300);
         let answers: Vec<_> = steps.iter().map(|step| step.answer).collect();
         let yes = Some(Answer::Yes);
         assert_eq!(answers, [yes, yes, None, yes, None, yes], "{steps:#?}");
@@ -236,15 +253,29 @@ mod tests {
         for (out, gone) in
             [(Some(30.0), Some(1600.0)), (None, None), (Some(300.0), None), (Some(300.0), Some(700.0))]
         {
-            assert_eq!(told(Some(&forecast), out, gone).1.unwrap().answer, Answer::No, "{out:?} {gone:?}");
+            assert_eq!(
+                told(Some(&forecast), out, gone, 300).1.unwrap().answer,
+                Answer::No,
+                "{out:?} {gone:?}"
+            );
         }
+    }
+
+    #[test]
+    fn nobody_goes_before_having_warmed_up() {
+        let forecast = forecast("certain", Some("2026-11-27T10:04:00Z"));
+        let gone = |warmup| told(Some(&forecast), Some(300.0), Some(1600.0), warmup).0[5].clone();
+        let range = |least, most| Some(Range::new(Duration::from_secs(least), Duration::from_secs(most)));
+        assert_eq!(gone(300).predicted, range(1500, 1800));
+        // Half an hour from the alarm (210 s) to the first answer (450 s) on.
+        assert_eq!((gone(1800).predicted, gone(1800).answer), (range(2010, 2370), Some(Answer::No)));
     }
 
     #[test]
     fn an_alarm_that_cannot_fire_predicts_nobody() {
         let forecast = forecast("impossible", None);
-        assert_eq!(told(Some(&forecast), None, None).1.unwrap().answer, Answer::Yes);
-        assert_eq!(told(Some(&forecast), Some(300.0), None).1.unwrap().answer, Answer::No);
-        assert_eq!(told(None, Some(300.0), None).1, None, "without an alarm nothing is predicted");
+        assert_eq!(told(Some(&forecast), None, None, 300).1.unwrap().answer, Answer::Yes);
+        assert_eq!(told(Some(&forecast), Some(300.0), None, 300).1.unwrap().answer, Answer::No);
+        assert_eq!(told(None, Some(300.0), None, 300).1, None, "without an alarm nothing is predicted");
     }
 }

@@ -101,16 +101,27 @@ impl Strip {
     }
 }
 
-/// The cells of the samples that `picks` takes, each `slice` long; only the last `most` of them.
-pub fn cells<'a>(samples: impl Iterator<Item = &'a Sample>, slice: Duration, count: usize) -> Vec<Cell> {
-    let mut cells = vec![Cell::Empty; count];
-    for one in samples {
-        let place = one.start().as_nanos() / slice.as_nanos().max(1);
-        if let Some(cell) = usize::try_from(place).ok().and_then(|place| cells.get_mut(place)) {
+/// A row of cells, each `slice` long.
+#[derive(Debug, Clone)]
+pub struct Row {
+    slice: Duration,
+    /// From the beginning on.
+    pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// One with so many cells.
+    pub fn new(slice: Duration, count: usize) -> Self {
+        Self { slice, cells: vec![Cell::Empty; count] }
+    }
+
+    /// Takes a request in.
+    pub fn take(&mut self, one: &Sample) {
+        let place = one.start().as_nanos() / self.slice.as_nanos().max(1);
+        if let Some(cell) = usize::try_from(place).ok().and_then(|place| self.cells.get_mut(place)) {
             *cell = cell.and(one.is_ok());
         }
     }
-    cells
 }
 
 /// A length for slices so that `total` fits into `width` of them: one that people can read off.
@@ -130,8 +141,9 @@ mod tests {
     fn a_cell_tells_all_of_its_slice() {
         let all = [(0, 200), (100, 200), (1000, 502), (2100, 200), (2200, 502), (9000, 200)]
             .map(|(at, status)| sample(at, Outcome::Status(status), None));
-        let text: String =
-            cells(all.iter(), Duration::from_secs(1), 4).iter().map(|cell| cell.mark()).collect();
+        let mut row = Row::new(Duration::from_secs(1), 4);
+        all.iter().for_each(|one| row.take(one));
+        let text: String = row.cells.iter().map(|cell| cell.mark()).collect();
         assert_eq!(text, ".Xx ");
     }
 

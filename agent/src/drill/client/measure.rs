@@ -61,7 +61,7 @@ impl Request {
             outcome: self.outcome,
             own: self.own,
         };
-        book.samples.push(sample);
+        book.enter(sample);
         sample
     }
 }

@@ -1,10 +1,13 @@
 //! What was measured: one sample a request, and the book of all of them. Times are microseconds since the start of the
-//! measurement, names are kept once: a drill of an hour at twenty requests a second stays below ten megabytes.
+//! measurement, names are kept once.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::samples::Samples;
 
 /// How many instances are told apart. The names come off the network: whoever sends more doesn't fill the memory.
 const MOST_INSTANCES: usize = 255;
@@ -13,7 +16,7 @@ const LONGEST_NAME: usize = 64;
 
 /// Over which kind of connection a request went: they see different things, as a load balancer may go on using an old
 /// connection where it takes no new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -24,7 +27,7 @@ pub enum Stream {
 }
 
 /// Why there was no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -45,6 +48,17 @@ pub enum Class {
 }
 
 impl Class {
+    /// Each, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Refused,
+        Self::Reset,
+        Self::ConnectTimeout,
+        Self::ReadTimeout,
+        Self::Tls,
+        Self::Unreachable,
+        Self::Malformed,
+    ];
+
     /// Its name in the JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -60,7 +74,7 @@ impl Class {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// A whole answer with this status.
     Status(u16),
@@ -76,7 +90,7 @@ impl Outcome {
 }
 
 /// One request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sample {
     /// When it was due.
     pub due_us: u64,
@@ -152,16 +166,137 @@ impl Sample {
     }
 }
 
+/// The answers of one instance: what is asked of them again and again while a drill goes on, known without going through
+/// all samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// Its first, by when the requests were sent.
+    pub first: Duration,
+    /// Its last.
+    pub last: Duration,
+    /// The end of the one that ended last.
+    pub end: Duration,
+    /// The last that was no error.
+    pub last_ok: Option<Duration>,
+    /// How many, errors among them.
+    pub count: u64,
+    /// How many named answers there were of anybody before its first, and up to its last.
+    named: (u64, u64),
+}
+
+impl Answers {
+    fn new(sample: &Sample, named: u64) -> Self {
+        let at = sample.start();
+        Self { first: at, last: at, end: sample.end(), last_ok: None, count: 0, named: (named, named) }
+    }
+
+    fn take(&mut self, sample: &Sample, named: u64) {
+        let at = sample.start();
+        (self.first, self.last) = (self.first.min(at), self.last.max(at));
+        self.end = self.end.max(sample.end());
+        self.last_ok = self.last_ok.max(sample.is_ok().then_some(at));
+        self.count += 1;
+        self.named.1 = named;
+    }
+
+    /// Its part of all named answers while it was there, in percent.
+    pub fn share_pct(&self) -> f64 {
+        let all = self.named.1 - self.named.0 + 1;
+        (1000.0 * self.count as f64 / all as f64).round() / 10.0
+    }
+}
+
+/// What came of the requests to one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// Those that have ended.
+    pub count: u64,
+    /// Whether a target answered that didn't say its name.
+    pub nameless: bool,
+}
+
 /// All samples, and the names in them.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// In the order in which they ended.
-    pub samples: Vec<Sample>,
+    samples: Samples,
     nodes: Vec<SocketAddr>,
     instances: Vec<String>,
+    /// By instance, and by node and instance.
+    answers: BTreeMap<u8, Answers>,
+    answers_at: BTreeMap<(u16, u8), Answers>,
+    /// By node.
+    asked: BTreeMap<u16, Asked>,
+    /// Good answers that the load balancer says are its own: how many, and the first.
+    own: (u64, Option<Sample>),
+    /// Answers that named somebody.
+    named: u64,
+}
+
+impl Extend<Sample> for Book {
+    fn extend<T: IntoIterator<Item = Sample>>(&mut self, all: T) {
+        all.into_iter().for_each(|one| self.enter(one));
+    }
 }
 
 impl Book {
+    /// Enters a request that has ended.
+    pub fn enter(&mut self, sample: Sample) {
+        let asked = self.asked.entry(sample.node).or_default();
+        asked.count += 1;
+        asked.nameless |= sample.is_ok() && sample.instance.is_none() && !sample.own;
+        if sample.is_ok() && sample.own {
+            self.own = (self.own.0 + 1, self.own.1.or(Some(sample)));
+        }
+        if let Some(instance) = sample.instance {
+            self.named += 1;
+            let (named, new) = (self.named, || Answers::new(&sample, self.named));
+            self.answers.entry(instance).or_insert_with(new).take(&sample, named);
+            self.answers_at.entry((sample.node, instance)).or_insert_with(new).take(&sample, named);
+        }
+        self.samples.push(sample);
+    }
+
+    /// All that were entered.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// What came of the requests to this node.
+    pub fn asked(&self, node: &SocketAddr) -> Asked {
+        let place = self.place_of_node(node).and_then(|place| u16::try_from(place).ok());
+        place.and_then(|place| self.asked.get(&place)).copied().unwrap_or_default()
+    }
+
+    /// Who answered at this node.
+    pub fn seen_at(&self, node: &SocketAddr) -> Vec<u8> {
+        let Some(place) = self.place_of_node(node).and_then(|place| u16::try_from(place).ok()) else {
+            return Vec::new();
+        };
+        self.answers_at.range((place, 0)..=(place, u8::MAX)).map(|((_, instance), _)| *instance).collect()
+    }
+
+    /// Good answers that the load balancer says are its own: how many, and the first.
+    pub fn own(&self) -> (u64, Option<&Sample>) {
+        (self.own.0, self.own.1.as_ref())
+    }
+
+    /// What this instance answered, if it did.
+    pub fn answers(&self, instance: u8) -> Option<&Answers> {
+        self.answers.get(&instance)
+    }
+
+    /// What this instance answered at this node.
+    pub fn answers_at(&self, node: usize, instance: u8) -> Option<&Answers> {
+        self.answers_at.get(&(u16::try_from(node).ok()?, instance))
+    }
+
+    /// Everybody who answered: the name, and the answers.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &Answers)> {
+        self.answers
+            .iter()
+            .filter_map(|(place, answers)| Some((self.instances.get(usize::from(*place))?.as_str(), answers)))
+    }
+
     /// The place of a node, new or known.
     pub fn node(&mut self, addr: SocketAddr) -> u16 {
         let place = self.nodes.iter().position(|known| *known == addr).unwrap_or_else(|| {

@@ -12,6 +12,17 @@ use crate::config::Span;
 use crate::stress::events::StressEvent;
 use crate::sys::spawn;
 
+/// The alarm that is to fire.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched {
+    /// The policy's target, in percent.
+    pub target_pct: f64,
+    /// Other instances in the group.
+    pub others: u32,
+    /// The group's instance warm-up, where it is named.
+    pub warmup: Option<Span>,
+}
+
 /// The load. Dropped, it ends.
 #[derive(Debug)]
 pub struct Load {
@@ -20,22 +31,19 @@ pub struct Load {
 }
 
 impl Load {
-    /// Holds this host at `target` percent for `secs`; with the alarm's target and so many other instances it also tells
-    /// when that alarm will fire. It must be the main thread that calls: the load ends with the
+    /// Holds this host at `target` percent for `secs`; with an alarm it also tells when that will fire. It must be the main thread that calls: the load ends with the
     /// thread that began it.
     ///
     /// # Errors
     /// When there is no process for it.
-    pub fn start(
-        target: f64,
-        secs: Span,
-        alarm: Option<(f64, u32)>,
-        config: Option<&Path>,
-    ) -> io::Result<Self> {
+    pub fn start(target: f64, secs: Span, alarm: Option<Watched>, config: Option<&Path>) -> io::Result<Self> {
         let mut stress = Command::new("/proc/self/exe");
         stress.args(["stress", "--json", "--target", &target.to_string(), "--secs", &secs.to_string()]);
-        if let Some((alarm, fleet)) = alarm {
-            stress.args(["--alarm", &alarm.to_string(), "--fleet", &fleet.to_string()]);
+        if let Some(Watched { target_pct, others, warmup }) = alarm {
+            stress.args(["--alarm", &target_pct.to_string(), "--fleet", &others.to_string()]);
+            if let Some(warmup) = warmup {
+                stress.args(["--warmup", &warmup.to_string()]);
+            }
         }
         if let Some(config) = config {
             stress.arg("--config").arg(config);

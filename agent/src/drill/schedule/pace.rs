@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::drill::client::sample::{Sample, Stream};
+use crate::drill::client::sample::Stream;
+use crate::drill::client::samples::Samples;
 
 /// A request this late isn't where the schedule wanted it: 20 requests a second are 50 ms apart.
 pub const LATE: Duration = Duration::from_millis(20);
@@ -68,11 +69,10 @@ pub struct Lateness {
 
 impl Lateness {
     /// Of these samples.
-    pub fn of(samples: &[Sample]) -> Self {
+    pub fn of(samples: &Samples) -> Self {
         let late = samples.iter().filter(|one| one.late() > LATE).count();
         let late_pct = 100.0 * late as f64 / samples.len().max(1) as f64;
-        let worst = samples.iter().map(Sample::late).max().unwrap_or_default();
-        let worst_ms = (worst.as_secs_f64() * 1e4).round() / 10.0;
+        let worst_ms = (samples.latest().as_secs_f64() * 1e4).round() / 10.0;
         Self {
             late: late as u64,
             late_pct: (late_pct * 100.0).round() / 100.0,

@@ -79,6 +79,11 @@ impl Marks {
         self.phases.iter().zip(ends).map(|((phase, start), end)| (*phase, *start, end.max(*start)))
     }
 
+    /// The place of the phase in which a request was sent: what was sent in the last moment belongs to the last one.
+    pub fn place(&self, sent: Duration) -> Option<usize> {
+        self.phases.iter().rposition(|(_, start)| *start <= sent)
+    }
+
     /// When what probes see began to fail, once it was seen to.
     pub fn begun(&self) -> Option<Duration> {
         self.effective.map(|effective| self.injected.unwrap_or(effective))

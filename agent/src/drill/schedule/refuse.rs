@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::drill::analysis::group::Group;
 use crate::drill::analysis::window;
-use crate::drill::client::sample::{Book, Outcome, Sample};
+use crate::drill::client::sample::{Book, Outcome};
 
 /// So many answers of each address are wanted before it is said who answers there: with two targets, ten answers of the
 /// same one come about by chance once in a thousand times.
-const ENOUGH: usize = 10;
+const ENOUGH: u64 = 10;
 /// So many answers for each instance that was seen: fewer may have missed one.
 const ENOUGH_EACH: usize = 8;
 
@@ -63,8 +63,8 @@ pub struct Baseline<'a> {
 impl Baseline<'_> {
     /// Whether there are answers enough to say who is there.
     pub fn is_enough(&self) -> bool {
-        let ended = |node: &SocketAddr| self.of(node).count() >= ENOUGH;
-        let samples = self.book.samples.len();
+        let ended = |node: &SocketAddr| self.book.asked(node).count >= ENOUGH;
+        let samples = self.book.samples().len();
         self.present.iter().all(ended) && samples >= ENOUGH_EACH * (self.book.instances().len() + 1)
     }
 
@@ -74,18 +74,27 @@ impl Baseline<'_> {
         let us = self.us.and_then(|us| self.book.place_of(us));
         let mut fewest = None;
         for node in self.present {
-            let mut seen: Vec<u8> = self.of(node).filter_map(|one| one.instance).collect();
-            seen.sort_unstable();
-            seen.dedup();
+            let seen = self.book.seen_at(node);
             if seen.is_empty() || (us.is_some() && !seen.iter().any(|one| Some(*one) == us)) {
                 continue;
             }
             // Who answers without a name is somebody too.
-            let nameless = self.of(node).any(|one| one.is_ok() && one.instance.is_none() && !one.own);
-            let count = u32::try_from(seen.len()).unwrap_or(u32::MAX).saturating_add(u32::from(nameless));
+            let nameless = u32::from(self.book.asked(node).nameless);
+            let count = u32::try_from(seen.len()).unwrap_or(u32::MAX).saturating_add(nameless);
             fewest = Some(fewest.map_or(count, |least: u32| least.min(count)));
         }
         fewest
+    }
+
+    /// Whether another address has targets enough without this one for it to stay in the name.
+    pub fn elsewhere(&self) -> bool {
+        let us = self.us.and_then(|us| self.book.place_of(us));
+        self.present.iter().any(|node| {
+            let seen = self.book.seen_at(node);
+            let all = u32::try_from(seen.len()).unwrap_or(u32::MAX);
+            let ours = us.is_some_and(|us| seen.contains(&us));
+            all > 0 && !self.group.leaves_name(all - u32::from(ours), all)
+        })
     }
 
     /// Everything that speaks against it.
@@ -109,17 +118,11 @@ impl Baseline<'_> {
         all
     }
 
-    fn of(&self, node: &SocketAddr) -> impl Iterator<Item = &Sample> {
-        let place = self.book.place_of_node(node);
-        self.book.samples.iter().filter(move |one| Some(usize::from(one.node)) == place)
-    }
-
     fn errors(&self) -> Option<Refusal> {
-        let failed: Vec<&Sample> = self.book.samples.iter().filter(|one| !one.is_ok()).collect();
-        let first = failed.first()?;
-        let (node, how) = (self.book.node_of(first), window::name(first.outcome));
+        let first = self.book.samples().iter().find(|one| !one.is_ok())?;
+        let (node, how) = (self.book.node_of(&first), window::name(first.outcome));
         let why = self.untrusted.map_or_else(String::new, |why| format!(" ({why})"));
-        let (failed, all) = (failed.len(), self.book.samples.len());
+        let (failed, all) = (self.book.samples().errors(), self.book.samples().len());
         Some(Refusal {
             reason: "errors",
             why: format!(
@@ -130,7 +133,7 @@ impl Baseline<'_> {
     }
 
     fn silent(&self) -> Option<Refusal> {
-        let silent = self.present.iter().find(|node| self.of(node).next().is_none())?;
+        let silent = self.present.iter().find(|node| self.book.asked(node).count == 0)?;
         let waited = (self.lasted + self.deadline).as_secs_f64();
         Some(Refusal {
             reason: "silent",
@@ -140,10 +143,10 @@ impl Baseline<'_> {
     }
 
     fn answers_itself(&self) -> Option<Refusal> {
-        let own: Vec<&Sample> = self.book.samples.iter().filter(|one| one.is_ok() && one.own).collect();
-        let first = own.first()?;
+        let (own, first) = self.book.own();
+        let first = first?;
         let redirects = matches!(first.outcome, Outcome::Status(300..=399));
-        let (own, all) = (own.len(), self.book.samples.len());
+        let all = self.book.samples().len();
         Some(Refusal {
             reason: "answers_itself",
             why: format!(
@@ -204,9 +207,15 @@ impl Baseline<'_> {
         if left == 0 {
             return Some(Refusal {
                 reason: "only_target",
-                why: format!(
-                    "this instance ({us}) is the only target that answers: clients would lose everything while it fails"
-                ),
+                why: match names.len() {
+                    1 => format!(
+                        "this instance ({us}) is the only target that answers: clients would lose everything while it fails"
+                    ),
+                    _ => format!(
+                        "this instance ({us}) is the only target that answers at one of the addresses: clients of that one \
+                         would lose everything while it fails"
+                    ),
+                },
                 way_out: "register another target first".to_owned(),
             });
         }
@@ -223,18 +232,11 @@ impl Baseline<'_> {
 
     /// An instance that answered and then fell silent is being taken out, or fails already.
     fn vanished(&self) -> Option<Refusal> {
-        let all = u32::try_from(self.book.samples.len()).ok().filter(|all| *all > 0)?;
+        let all = u32::try_from(self.book.samples().len()).ok().filter(|all| *all > 0)?;
         let each = self.lasted / all * u32::try_from(self.book.instances().len()).ok()?;
         let quiet = Duration::from_secs(2).max(each * 20);
-        let last = |place: usize| {
-            let mine = self.book.samples.iter().filter(|one| one.instance.map(usize::from) == Some(place));
-            mine.map(Sample::start).max()
-        };
-        let names = self.book.instances().iter().enumerate();
-        let gone: Vec<String> = names
-            .filter(|(place, _)| last(*place).is_some_and(|last| last + quiet < self.lasted))
-            .map(|(_, name)| name.clone())
-            .collect();
+        let gone = self.book.named().filter(|(_, answers)| answers.last + quiet < self.lasted);
+        let gone: Vec<String> = gone.map(|(name, _)| name.to_owned()).collect();
         (!gone.is_empty()).then(|| Refusal {
             reason: "unhealthy",
             why: format!(
@@ -247,7 +249,7 @@ impl Baseline<'_> {
 }
 
 /// The first few of them.
-fn list(names: &[String]) -> String {
+pub fn list(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
@@ -260,7 +262,7 @@ fn list(names: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::drill::analysis::window::tests::sample;
-    use crate::drill::client::sample::Class;
+    use crate::drill::client::sample::{Class, Sample};
 
     const OK: Outcome = Outcome::Status(200);
 
@@ -272,10 +274,23 @@ mod tests {
             let node = book.node(*node);
             for n in 0..100_usize {
                 let who = names.get(n % names.len().max(1)).and_then(|name| book.instance(name));
-                book.samples.push(Sample { node, ..sample(n as u64 * 50, OK, who) });
+                book.enter(Sample { node, ..sample(n as u64 * 50, OK, who) });
             }
         }
         (book, nodes)
+    }
+
+    /// The same, with samples that `change` has changed.
+    fn changed(of: [&[&str]; 2], change: impl Fn(usize, &mut Sample)) -> (Book, Vec<SocketAddr>) {
+        let (before, nodes) = book(of);
+        let mut after = Book::default();
+        nodes.iter().for_each(|node| _ = after.node(*node));
+        before.instances().iter().for_each(|name| _ = after.instance(name));
+        after.extend(before.samples().iter().enumerate().map(|(place, mut one)| {
+            change(place, &mut one);
+            one
+        }));
+        (after, nodes)
     }
 
     fn reasons(book: &Book, present: &[SocketAddr], us: Option<&str>, minimum: &str) -> Vec<&'static str> {
@@ -332,20 +347,27 @@ mod tests {
 
     #[test]
     fn what_is_wrong_already_is_said() {
-        let (mut bad, nodes) = book([&["i-a", "i-b"]; 2]);
-        bad.samples[7].outcome = Outcome::Failed(Class::Reset);
+        const BOTH: [&[&str]; 2] = [&["i-a", "i-b"]; 2];
+        let (bad, nodes) = changed(BOTH, |place, one| {
+            if place == 7 {
+                one.outcome = Outcome::Failed(Class::Reset);
+            }
+        });
         assert_eq!(reasons(&bad, &nodes, Some("i-a"), "1"), ["errors"]);
-        let (mut own, nodes) = book([&["i-a", "i-b"]; 2]);
-        (own.samples[7].instance, own.samples[7].own, own.samples[7].outcome) =
-            (None, true, Outcome::Status(301));
+        let (own, nodes) = changed(BOTH, |place, one| {
+            if place == 7 {
+                (one.instance, one.own, one.outcome) = (None, true, Outcome::Status(301));
+            }
+        });
         assert_eq!(reasons(&own, &nodes, Some("i-a"), "1"), ["answers_itself"]);
-        let (mut gone, nodes) = book([&["i-a", "i-b"]; 2]);
+        let (gone, nodes) = changed(BOTH, |_, one| {
+            if one.start() > Duration::from_secs(2) {
+                one.instance = one.instance.map(|_| 0);
+            }
+        });
         let other = gone.place_of("i-b");
-        for one in gone.samples.iter_mut().filter(|one| one.start() > Duration::from_secs(2)) {
-            one.instance = one.instance.map(|_| 0);
-        }
         assert_eq!((other, reasons(&gone, &nodes, Some("i-a"), "1")), (Some(1), vec!["unhealthy"]));
-        let (book, mut nodes) = book([&["i-a", "i-b"]; 2]);
+        let (book, mut nodes) = book(BOTH);
         nodes.push("10.0.0.3:80".parse().unwrap());
         assert_eq!(reasons(&book, &nodes, Some("i-a"), "1"), ["silent"]);
     }

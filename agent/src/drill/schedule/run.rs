@@ -11,28 +11,24 @@ use super::breaker::{Breaker, Happening};
 use super::guard::Guard;
 use super::phase::{Marks, Phase};
 pub use super::plan::{Drill, DrillError, Ending, Event, What};
-use super::refuse::{Baseline, Refusal};
 use super::signals::SignalStream;
 use crate::drill::analysis::predict::Prediction;
 use crate::drill::analysis::report::Run;
-use crate::drill::analysis::window;
 use crate::drill::client::measure::{Measure, Request, Seen, UnderWay};
 use crate::drill::client::names::Change;
 use crate::drill::client::request::Client;
-use crate::drill::client::sample::{Book, Sample};
+use crate::drill::client::sample::Book;
 use crate::fault::event::{Step, Told};
 
 /// How often the phases are looked at, and the picture on the terminal is drawn.
-const TICK: Duration = Duration::from_millis(100);
-/// How much longer than asked for the baseline may last, until there are answers enough to say who is there.
-const BASELINE_MORE: Duration = Duration::from_secs(20);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 /// How much longer than predicted a target is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a drill asks of those who know more.
 pub trait Context {
-    /// The bounds, with so many targets.
-    fn predict(&self, marks: &Marks, targets: Option<u32>) -> Option<Prediction>;
+    /// The bounds, with so many targets, and with or without enough at another address.
+    fn predict(&self, marks: &Marks, targets: Option<u32>, elsewhere: bool) -> Option<Prediction>;
     /// Why this instance is about to go, once it is told so.
     fn leaving(&self) -> Option<String>;
     /// What the load balancer's probes of this target say against it now.
@@ -66,6 +62,8 @@ pub async fn run(
         breaker: None,
         until,
         targets: None,
+        elsewhere: false,
+        awaited: Vec::new(),
         left: Vec::new(),
         ending: None,
         quiet: Duration::ZERO,
@@ -81,32 +79,35 @@ pub async fn run(
     state.go(measure, signals).await
 }
 
-struct State<'a> {
-    drill: Drill,
-    client: Arc<Client>,
-    context: &'a dyn Context,
-    tell: &'a mut dyn FnMut(Event<'_>),
-    zero: Instant,
-    book: Book,
-    marks: Marks,
-    present: Vec<SocketAddr>,
-    guard: Guard,
-    breaker: Option<Breaker>,
+pub(super) struct State<'a> {
+    pub(super) drill: Drill,
+    pub(super) client: Arc<Client>,
+    pub(super) context: &'a dyn Context,
+    pub(super) tell: &'a mut dyn FnMut(Event<'_>),
+    pub(super) zero: Instant,
+    pub(super) book: Book,
+    pub(super) marks: Marks,
+    pub(super) present: Vec<SocketAddr>,
+    pub(super) guard: Guard,
+    pub(super) breaker: Option<Breaker>,
     /// The end of this phase.
-    until: Duration,
-    targets: Option<u32>,
-    left: Vec<(SocketAddr, Duration)>,
-    ending: Option<Ending>,
+    pub(super) until: Duration,
+    pub(super) targets: Option<u32>,
+    pub(super) elsewhere: bool,
+    /// Addresses that left the name and are to come back to it.
+    pub(super) awaited: Vec<SocketAddr>,
+    pub(super) left: Vec<(SocketAddr, Duration)>,
+    pub(super) ending: Option<Ending>,
     /// Without an answer for so long a target gets no requests.
-    quiet: Duration,
-    drained: Option<Duration>,
-    noticed: Option<(Duration, String)>,
-    under_way: UnderWay,
-    signal: Option<i32>,
-    aborted: Option<String>,
-    ended: Option<Result<(), String>>,
-    sent_out: u64,
-    done: bool,
+    pub(super) quiet: Duration,
+    pub(super) drained: Option<Duration>,
+    pub(super) noticed: Option<(Duration, String)>,
+    pub(super) under_way: UnderWay,
+    pub(super) signal: Option<i32>,
+    pub(super) aborted: Option<String>,
+    pub(super) ended: Option<Result<(), String>>,
+    pub(super) sent_out: u64,
+    pub(super) done: bool,
 }
 
 impl State<'_> {
@@ -151,6 +152,7 @@ impl State<'_> {
             us: self.drill.us,
             here: self.drill.here,
             targets: self.targets,
+            elsewhere: self.elsewhere,
             signal: self.signal,
             aborted: self.aborted,
             ended: self.ended,
@@ -170,7 +172,7 @@ impl State<'_> {
         (due as u64).saturating_sub(self.sent_out)
     }
 
-    fn begin(&mut self, phase: Phase) {
+    pub(super) fn begin(&mut self, phase: Phase) {
         let now = self.zero.elapsed();
         self.marks.begin(phase, now);
         (self.tell)(Event::Phase(phase, now));
@@ -210,10 +212,15 @@ impl State<'_> {
             && matches!(self.marks.now(), Phase::Fault | Phase::Hold | Phase::Observe)
             && self.aborted.is_none()
         {
-            (self.tell)(Event::Warning(why.clone()));
-            self.aborted = Some(why.clone());
-            self.end_fault(Ending::Limit(why));
+            self.abort(why);
         }
+    }
+
+    /// Ends the drill, and its fault.
+    fn abort(&mut self, why: String) {
+        (self.tell)(Event::Warning(why.clone()));
+        self.aborted = Some(why.clone());
+        self.end_fault(Ending::Limit(why));
     }
 
     fn interrupt(&mut self, signal: i32) {
@@ -237,6 +244,10 @@ impl State<'_> {
 
     fn tick(&mut self) -> Result<(), DrillError> {
         let now = self.zero.elapsed();
+        if let Some(why) = self.book.samples().full().filter(|_| self.aborted.is_none()) {
+            let why = why.to_owned();
+            self.abort(why);
+        }
         (self.tell)(Event::Tick(&self.book, &self.marks, self.guard.error_pct(), now));
         match self.marks.now() {
             Phase::Baseline if now >= self.until => self.baseline_is_over(now)?,
@@ -257,123 +268,6 @@ impl State<'_> {
             _ => {}
         }
         Ok(())
-    }
-
-    fn baseline_is_over(&mut self, now: Duration) -> Result<(), DrillError> {
-        let (enough, refusals) = self.look(now);
-        // A node that is slow has until its first request's deadline; and who is there takes some answers to tell.
-        let silent = refusals.iter().any(|one| one.reason == "silent");
-        let patience = if silent { self.drill.deadline + TICK } else { BASELINE_MORE };
-        if (silent || !enough)
-            && refusals.iter().all(|one| one.reason != "errors")
-            && now < self.until + patience
-        {
-            return Ok(());
-        }
-        self.targets = self.baseline(now, None).targets();
-        self.quiet = self.quiet_time(now);
-        // Who only looks on breaks nothing: what is wrong already is all that stops it.
-        let matters = |one: &&Refusal| {
-            matches!(self.drill.what, What::Fault(..)) || matches!(one.reason, "errors" | "silent")
-        };
-        let refusals: Vec<Refusal> = refusals.iter().filter(matters).cloned().collect();
-        if !refusals.is_empty() {
-            (self.tell)(Event::Refused(&refusals));
-            if !self.drill.force {
-                return Err(DrillError::Refused(refusals));
-            }
-            for one in &refusals {
-                (self.tell)(Event::Warning(format!("{}; going on all the same", one.why)));
-            }
-        }
-        match &self.drill.what {
-            What::Observe(lasts) => {
-                self.until = now + *lasts;
-                self.begin(Phase::Observe);
-            }
-            What::Fault(paths, request) => {
-                let started = Breaker::start(paths.clone(), request.clone());
-                let what = "a thread for the fault";
-                self.breaker = Some(started.map_err(|why| DrillError::System { what, why })?);
-                self.begin(Phase::Fault);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether enough is known, and what speaks against the fault.
-    fn look(&self, now: Duration) -> (bool, Vec<Refusal>) {
-        let probes = match self.drill.what {
-            What::Fault(..) => self.context.unhealthy(),
-            What::Observe(_) => None,
-        };
-        let baseline = self.baseline(now, probes);
-        (baseline.is_enough(), baseline.refusals())
-    }
-
-    fn baseline(&self, now: Duration, probes: Option<String>) -> Baseline<'_> {
-        Baseline {
-            book: &self.book,
-            present: &self.present,
-            us: self.drill.us.as_deref(),
-            here: self.drill.here.as_deref(),
-            header: &self.drill.header,
-            group: &self.drill.group,
-            lasted: now,
-            deadline: self.drill.deadline,
-            untrusted: self.client.untrusted(),
-            probes,
-        }
-    }
-
-    /// Whether every node that used this target before was answered by it since it recovered.
-    fn is_back(&self) -> bool {
-        let (Some(us), Some(since)) =
-            (self.drill.us.as_deref().and_then(|us| self.book.place_of(us)), self.marks.recovered)
-        else {
-            return false;
-        };
-        let trouble = self.marks.trouble().unwrap_or_default();
-        self.present.iter().all(|addr| {
-            let place = self.book.place_of_node(addr);
-            let before = |one: &Sample| {
-                Some(usize::from(one.node)) == place && one.instance == Some(us) && one.start() < trouble
-            };
-            if !self.book.samples.iter().any(before) {
-                return true;
-            }
-            let recent =
-                self.book.samples.iter().rev().take_while(|one| Duration::from_micros(one.end_us) >= since);
-            let here = |one: &Sample| Some(usize::from(one.node)) == place && one.start() >= since;
-            recent.filter(|one| here(one)).any(|one| one.instance == Some(us) && one.is_ok())
-        })
-    }
-
-    /// Four times as long as this target went without a request while all was well; where it got none, as long as one of
-    /// these targets would.
-    fn quiet_time(&self, now: Duration) -> Duration {
-        let us = self.drill.us.as_deref().and_then(|us| self.book.place_of(us));
-        let targets = u32::try_from(self.book.instances().len()).unwrap_or(1) + 1;
-        let usual = Duration::from_secs(5) * targets / self.drill.rps.max(1);
-        let gap = window::gap(&self.book, us, now).unwrap_or(usual);
-        (4 * gap).max(Duration::from_secs(1))
-    }
-
-    /// Requests that this target may still be at: sent long enough ago for it to have been chosen, and without an answer.
-    fn in_flight(&self) -> u64 {
-        let until = self.zero.elapsed().saturating_sub(self.quiet.min(Duration::from_secs(1)));
-        self.present.iter().map(|node| self.under_way.count(*node, until)).sum()
-    }
-
-    /// Whether no address has sent a request to this target for long enough, and none is under way.
-    fn is_drained(&self, now: Duration) -> bool {
-        let Some(since) = self.marks.begun().or_else(|| self.marks.trouble()) else { return false };
-        if self.drill.us.is_none() || now < since + self.quiet || self.in_flight() > 0 {
-            return false;
-        }
-        let us = self.drill.us.as_deref().and_then(|us| self.book.place_of(us));
-        let mut recent = self.book.samples.iter().rev().take_while(|one| one.end() + self.quiet >= now);
-        us.is_none() || !recent.any(|one| one.instance == us)
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), DrillError> {
@@ -432,8 +326,13 @@ impl State<'_> {
     fn wait_for_readmission(&mut self) {
         let now = self.zero.elapsed();
         self.marks.end = now;
-        let predicted =
-            self.context.predict(&self.marks, self.targets).map_or(Duration::ZERO, |p| p.readmission.most);
+        let prediction = self.context.predict(&self.marks, self.targets, self.elsewhere);
+        let predicted = prediction.map_or(Duration::ZERO, |prediction| prediction.readmission.most);
+        if prediction.is_some_and(|prediction| prediction.leaves_name) {
+            let trouble = self.marks.trouble().unwrap_or_default();
+            let gone = self.left.iter().filter(|(_, at)| *at >= trouble);
+            self.awaited = gone.map(|(addr, _)| *addr).collect();
+        }
         // Who doesn't say its name is waited for as long as it may take, and is then not known to be back.
         let patience = if self.drill.us.is_some() { PATIENCE } else { Duration::ZERO };
         self.until = now + predicted + patience;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::html::escaped;
-use crate::drill::client::sample::Sample;
+use crate::drill::client::sample::{Book, Sample};
 
 /// Ticks are at multiples of these.
 const STEPS: [u64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400];
@@ -17,6 +17,8 @@ const MOST_TICKS: u64 = 8;
 const WIDTH: f64 = 1000.0;
 /// Runs shorter than this part of the whole aren't told apart.
 const FINE: u32 = 300;
+/// Nor are holes shorter than this part.
+const FINEST: u32 = 1000;
 
 /// What time it is where.
 #[derive(Debug, Clone, Copy)]
@@ -53,29 +55,67 @@ pub struct Run {
     pub bad: u64,
 }
 
-/// The whiles of these samples, whose usual distance is `usual`. A clean edge stays one: only where answers and errors
-/// really alternate it is both.
-pub fn runs(samples: &mut [Sample], usual: Duration, end: Duration) -> Vec<Run> {
-    samples.sort_unstable_by_key(|one| one.start_us);
-    let long = (usual * 4).max(Duration::from_millis(200));
-    let fine = end / FINE;
-    let mut all: Vec<Run> = Vec::new();
-    for (place, one) in samples.iter().enumerate() {
-        let from = one.start();
-        let to =
-            samples.get(place + 1).map_or(from + usual, Sample::start).min(from + long).min(end.max(from));
-        let kind = if one.is_ok() { Kind::Good } else { Kind::Bad };
-        let (good, bad) = (u64::from(one.is_ok()), u64::from(!one.is_ok()));
-        match all.last_mut().filter(|last| last.to >= from && last.kind == kind) {
-            Some(last) => (last.to, last.good, last.bad) = (to, last.good + good, last.bad + bad),
-            None => all.push(Run { from, to, kind, good, bad }),
+/// The whiles of one row, from its samples in the order in which they were sent. A clean edge stays one: only where answers and
+/// errors really alternate it is both. However many samples there are, the whiles are as many as can be seen.
+#[derive(Debug)]
+pub struct Runs {
+    usual: Duration,
+    /// Samples further apart have a hole between them.
+    long: Duration,
+    fine: Duration,
+    end: Duration,
+    /// The newest: how long it stands for isn't known yet.
+    newest: Option<(Duration, bool)>,
+    current: Option<Run>,
+    all: Vec<Run>,
+}
+
+impl Runs {
+    /// Of samples whose usual distance is `usual`, up to `end`.
+    pub fn new(usual: Duration, end: Duration) -> Self {
+        let long = (usual * 4).max(Duration::from_millis(200)).max(end / FINEST);
+        Self { usual, long, fine: end / FINE, end, newest: None, current: None, all: Vec::new() }
+    }
+
+    /// Takes a request in.
+    pub fn take(&mut self, one: &Sample) {
+        let at = one.start();
+        if let Some(newest) = self.newest.replace((at, one.is_ok())) {
+            self.close(newest, at);
         }
     }
-    // What is too short to be seen beside its like is mixed with it.
-    let mut merged: Vec<Run> = Vec::new();
-    for run in all {
-        let short = |one: &Run| one.kind == Kind::Mixed || one.to - one.from < fine.max(long);
-        match merged
+
+    /// All of them.
+    pub fn finish(mut self) -> Vec<Run> {
+        if let Some(newest) = self.newest {
+            self.close(newest, newest.0 + self.usual);
+        }
+        if let Some(run) = self.current.take() {
+            self.add(run);
+        }
+        self.all
+    }
+
+    fn close(&mut self, (from, ok): (Duration, bool), next: Duration) {
+        let to = next.min(from + self.long).min(self.end.max(from));
+        let kind = if ok { Kind::Good } else { Kind::Bad };
+        let (good, bad) = (u64::from(ok), u64::from(!ok));
+        match self.current.as_mut().filter(|last| last.to >= from && last.kind == kind) {
+            Some(last) => (last.to, last.good, last.bad) = (to, last.good + good, last.bad + bad),
+            None => {
+                if let Some(run) = self.current.replace(Run { from, to, kind, good, bad }) {
+                    self.add(run);
+                }
+            }
+        }
+    }
+
+    /// What is too short to be seen beside its like is mixed with it.
+    fn add(&mut self, run: Run) {
+        let least = self.fine.max(self.long);
+        let short = |one: &Run| one.kind == Kind::Mixed || one.to - one.from < least;
+        match self
+            .all
             .last_mut()
             .filter(|last| last.to >= run.from && short(last) && short(&run) && last.kind != run.kind)
         {
@@ -83,10 +123,37 @@ pub fn runs(samples: &mut [Sample], usual: Duration, end: Duration) -> Vec<Run> 
                 (last.to, last.kind) = (run.to, Kind::Mixed);
                 (last.good, last.bad) = (last.good + run.good, last.bad + run.bad);
             }
-            None => merged.push(run),
+            None => self.all.push(run),
         }
     }
-    merged
+}
+
+/// The rows of a picture: each node's, and each instance's.
+#[derive(Debug)]
+pub struct Rows {
+    /// By node.
+    pub nodes: Vec<Vec<Run>>,
+    /// By instance.
+    pub instances: Vec<Vec<Run>>,
+}
+
+impl Rows {
+    /// Of all of these; `usual` is from one request to the next at a node, and of an instance.
+    pub fn of(book: &Book, usual: (Duration, Duration), end: Duration) -> Self {
+        let rows = |count: usize, usual| (0..count).map(|_| Runs::new(usual, end)).collect::<Vec<_>>();
+        let (mut nodes, mut instances) =
+            (rows(book.nodes().len(), usual.0), rows(book.instances().len(), usual.1));
+        for one in book.samples().by_start() {
+            if let Some(row) = nodes.get_mut(usize::from(one.node)) {
+                row.take(&one);
+            }
+            if let Some(row) = one.instance.and_then(|place| instances.get_mut(usize::from(place))) {
+                row.take(&one);
+            }
+        }
+        let finish = |all: Vec<Runs>| all.into_iter().map(Runs::finish).collect();
+        Self { nodes: finish(nodes), instances: finish(instances) }
+    }
 }
 
 impl Scale {
@@ -223,11 +290,11 @@ mod tests {
     const USUAL: Duration = Duration::from_millis(100);
 
     fn told(outcomes: &[(u64, bool)]) -> Vec<(u64, u64, Kind)> {
-        let mut samples: Vec<Sample> = outcomes
-            .iter()
-            .map(|(at, ok)| sample(*at, Outcome::Status(if *ok { 200 } else { 502 }), None))
-            .collect();
-        let found = runs(&mut samples, USUAL, Duration::from_secs(10));
+        let mut runs = Runs::new(USUAL, Duration::from_secs(10));
+        for (at, ok) in outcomes {
+            runs.take(&sample(*at, Outcome::Status(if *ok { 200 } else { 502 }), None));
+        }
+        let found = runs.finish();
         found.iter().map(|run| (run.from.as_millis() as u64, run.to.as_millis() as u64, run.kind)).collect()
     }
 
@@ -245,6 +312,18 @@ mod tests {
         let mixed: Vec<_> = found.iter().filter(|(.., kind)| *kind == Kind::Mixed).collect();
         assert_eq!(mixed.len(), 1, "{found:?}");
         assert!((2900..3300).contains(&mixed[0].0) && (5700..6100).contains(&mixed[0].1), "{found:?}");
+    }
+
+    #[test]
+    fn a_day_has_no_more_whiles_than_can_be_seen() {
+        let mut runs = Runs::new(USUAL, Duration::from_secs(86_400));
+        for n in 0..86_400_u64 {
+            // Errors and holes now and then.
+            if n % 7 != 0 {
+                runs.take(&sample(n * 1000, Outcome::Status(if n % 5 == 0 { 502 } else { 200 }), None));
+            }
+        }
+        assert!(runs.finish().len() < 2000);
     }
 
     #[test]

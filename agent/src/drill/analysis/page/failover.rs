@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::chart::{Scale, runs};
+use super::chart::{Rows, Scale};
 use super::html::{Cell, escaped, paragraph, section, table};
 use super::{cards, facts, latency, legend, millis, page, secs, started};
 use crate::drill::analysis::compare::shown;
 use crate::drill::analysis::evidence::bounds;
+use crate::drill::analysis::latency::Sketch;
 use crate::drill::analysis::report::{Report, Run};
 use crate::drill::analysis::verdict::{Answer, secs as time};
-use crate::drill::client::sample::Sample;
 
 /// How many slices of time the curves have.
 const SLICES: u32 = 120;
@@ -112,13 +112,14 @@ fn timeline(report: &Report, run: &Run) -> String {
     let marks: Vec<Duration> =
         [at(report.effective_ms), at(report.recovered_ms)].into_iter().flatten().collect();
     let usual = Duration::from_secs(1) / report.facts.about.rps.max(1);
+    let instances = u32::try_from(report.instances.len()).unwrap_or(1).max(1);
+    let each = usual * instances / u32::try_from(report.nodes.len()).unwrap_or(1).max(1);
+    let rows = Rows::of(&run.book, (usual, each), scale.end);
     let mut html = String::new();
-    for (place, node) in report.nodes.iter().enumerate() {
-        let mut mine: Vec<Sample> =
-            run.book.samples.iter().filter(|one| usize::from(one.node) == place).copied().collect();
+    for (node, row) in report.nodes.iter().zip(&rows.nodes) {
         let summary =
             node.outage.map_or_else(|| "no outage".to_owned(), |outage| format!("outage {}", time(outage)));
-        html.push_str(&scale.requests(&node.node, &summary, &runs(&mut mine, usual, scale.end), &marks));
+        html.push_str(&scale.requests(&node.node, &summary, row, &marks));
     }
     if let (Some(predicted), Some(first)) =
         (report.predicted.as_ref().filter(|one| one.visible), at(report.first_error_ms))
@@ -128,20 +129,11 @@ fn timeline(report: &Report, run: &Run) -> String {
         let span = (first + predicted.outage.least, first + predicted.outage.most);
         html.push_str(&scale.span("Last error", &summary, span, measured));
     }
-    let instances = u32::try_from(report.instances.len()).unwrap_or(1).max(1);
-    for (place, instance) in report.instances.iter().enumerate() {
-        let mine = |one: &&Sample| one.instance.map(usize::from) == Some(place);
-        let mut mine: Vec<Sample> = run.book.samples.iter().filter(mine).copied().collect();
+    for (instance, row) in report.instances.iter().zip(&rows.instances) {
         let ours = Some(&instance.instance) == report.facts.instance.as_ref();
         let summary =
             format!("{} answers{}", instance.answers, if ours { ", the target that failed" } else { "" });
-        let each = usual * instances / u32::try_from(report.nodes.len()).unwrap_or(1).max(1);
-        html.push_str(&scale.requests(
-            &instance.instance,
-            &summary,
-            &runs(&mut mine, each, scale.end),
-            &marks,
-        ));
+        html.push_str(&scale.requests(&instance.instance, &summary, row, &marks));
     }
     html.push_str(&scale.axis());
     html.push_str(&legend(&[("predicted", "predicted"), ("measured", "measured")]));
@@ -153,23 +145,20 @@ fn curves(report: &Report, run: &Run) -> String {
     let scale = scale(report, run);
     let slice = scale.end / SLICES;
     let (mut errors, mut latency) = (Vec::new(), Vec::new());
-    let mut all: Vec<Vec<&Sample>> = vec![Vec::new(); SLICES as usize + 1];
-    for one in &run.book.samples {
+    let mut all = vec![(0_u64, Sketch::default()); SLICES as usize + 1];
+    for one in run.book.samples().iter() {
         let place = (one.start().as_nanos() / slice.as_nanos().max(1)) as usize;
-        if let Some(slot) = all.get_mut(place) {
-            slot.push(one);
+        let Some((failed, took)) = all.get_mut(place) else { continue };
+        *failed += u64::from(!one.is_ok());
+        if one.is_ok() {
+            took.take(one.latency());
         }
     }
-    for (place, samples) in all.iter().enumerate() {
+    for (place, (failed, took)) in all.iter().enumerate() {
         let from = slice * u32::try_from(place).unwrap_or(0);
         let to = from + slice;
-        let failed = samples.iter().filter(|one| !one.is_ok()).count();
-        errors.push((from, to, failed as f64 / slice.as_secs_f64().max(1e-9)));
-        let mut took: Vec<Duration> =
-            samples.iter().filter(|one| one.is_ok()).map(|one| one.latency()).collect();
-        took.sort_unstable();
-        let p99 = crate::drill::analysis::latency::percentile(&took, 99).unwrap_or_default();
-        latency.push((from, to, p99.as_secs_f64() * 1e3));
+        errors.push((from, to, *failed as f64 / slice.as_secs_f64().max(1e-9)));
+        latency.push((from, to, took.percentile_ms(99).unwrap_or_default()));
     }
     let most =
         |values: &[(Duration, Duration, f64)]| values.iter().map(|(.., value)| *value).fold(0.0, f64::max);

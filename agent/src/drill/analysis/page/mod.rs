@@ -20,18 +20,20 @@ use html::{Cell, escaped, section, table};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("download.js");
-/// More rows than this aren't put into a page: a browser would choke. Every error stays, of the answers every n-th.
+/// More answers than this aren't put into a page, nor more errors: a browser would choke. Beyond it is every n-th.
 const MOST_ROWS: usize = 50_000;
 
 /// The whole page.
 fn page(title: &str, content: &str, result: &Value, book: &Book) -> String {
-    let (requests, rows) = requests(book);
+    let (requests, rows) = requests(book, MOST_ROWS);
     let data = embedded(&json!({"result": result, "requests": requests}));
-    let all = book.samples.len();
-    let note = if rows < all {
+    let (all, errors) = (book.samples().len(), book.samples().errors());
+    let note = if rows == all {
+        format!("{all} requests.")
+    } else if errors <= MOST_ROWS as u64 {
         format!("{all} requests; {rows} of them are in this file: every error, and a part of the answers.")
     } else {
-        format!("{all} requests.")
+        format!("{all} requests; {rows} of them are in this file: a part of the errors and of the answers.")
     };
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -150,9 +152,9 @@ fn legend(more: &[(&str, &str)]) -> String {
 }
 
 /// Requests, a short row each: [due ms, sent ms, ended ms, node, kept, status or class, instance]; and how many.
-fn requests(book: &Book) -> (Value, usize) {
+fn requests(book: &Book, most: usize) -> (Value, usize) {
     let ms = |us: u64| us as f64 / 1e3;
-    let row = |one: &crate::drill::client::sample::Sample| {
+    let row = |one: crate::drill::client::sample::Sample| {
         let outcome = match one.outcome {
             Outcome::Status(status) => json!(status),
             Outcome::Failed(class) => json!(class.name()),
@@ -160,9 +162,15 @@ fn requests(book: &Book) -> (Value, usize) {
         let kept = u8::from(one.stream == Stream::Kept);
         json!([ms(one.due_us), ms(one.start_us), ms(one.end_us), one.node, kept, outcome, one.instance])
     };
-    let every = book.samples.len().div_ceil(MOST_ROWS).max(1);
-    let kept = book.samples.iter().enumerate().filter(|(place, one)| place % every == 0 || !one.is_ok());
-    let rows: Vec<Value> = kept.take(2 * MOST_ROWS).map(|(_, one)| row(one)).collect();
+    let errors = usize::try_from(book.samples().errors()).unwrap_or(usize::MAX);
+    let every = [book.samples().len() - errors, errors].map(|count| count.div_ceil(most).max(1));
+    let mut seen = [0; 2];
+    let kept = book.samples().iter().filter(|one| {
+        let kind = usize::from(!one.is_ok());
+        seen[kind] += 1;
+        (seen[kind] - 1) % every[kind] == 0
+    });
+    let rows: Vec<Value> = kept.map(row).collect();
     let count = rows.len();
     let all = json!({
         "nodes": book.nodes().iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -201,6 +209,21 @@ mod tests {
         let text = embedded(&hostile);
         assert!(!text.contains(['<', '>', '&', '\u{2028}']), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), hostile);
+    }
+
+    #[test]
+    fn a_page_holds_so_many_rows_of_each_kind_and_every_error_where_they_are_few() {
+        use crate::drill::analysis::window::tests::sample;
+        let with = |errors: u64| {
+            let mut book = Book::default();
+            let status = |n| Outcome::Status(if n < errors { 502 } else { 200 });
+            book.extend((0..1000).map(|n| sample(n, status(n), None)));
+            let (data, count) = requests(&book, 100);
+            let failed = data["rows"].as_array().unwrap().iter().filter(|row| row[5] == 502).count();
+            (count, failed)
+        };
+        assert_eq!(with(7), (107, 7));
+        assert_eq!(with(600), (200, 100));
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::chart::{Scale, runs};
+use super::chart::{Rows, Scale};
 use super::html::{Cell, escaped, paragraph, section, table};
 use super::{cards, facts, latency, legend, page, secs, started};
 use crate::drill::analysis::scale::{Report, Stay};
-use crate::drill::client::sample::{Book, Sample};
+use crate::drill::client::sample::Book;
 
 /// The page; `result` is the last line of its JSON.
 pub fn scale(report: &Report, book: &Book, result: &Value) -> String {
@@ -106,22 +106,13 @@ fn timeline(report: &Report, book: &Book) -> String {
         let most = report.curve.iter().map(|point| point.busy_pct).fold(0.0, f64::max);
         html.push_str(&scale.bars("CPU of this host", &format!("{most:.0} % at most"), &bars, "value"));
     }
-    for (place, node) in report.nodes.iter().enumerate() {
-        let mut mine: Vec<Sample> =
-            book.samples.iter().filter(|one| usize::from(one.node) == place).copied().collect();
-        let summary = format!("{} errors", node.errors);
-        html.push_str(&scale.requests(&node.node, &summary, &runs(&mut mine, usual, scale.end), &marks));
-    }
     let each = usual * u32::try_from(report.scaled.instances.len()).unwrap_or(1).max(1);
-    for (place, stay) in report.scaled.instances.iter().enumerate() {
-        let mine = |one: &&Sample| one.instance.map(usize::from) == Some(place);
-        let mut mine: Vec<Sample> = book.samples.iter().filter(mine).copied().collect();
-        html.push_str(&scale.requests(
-            &stay.instance,
-            &summary(stay),
-            &runs(&mut mine, each, scale.end),
-            &marks,
-        ));
+    let rows = Rows::of(book, (usual, each), scale.end);
+    for (node, row) in report.nodes.iter().zip(&rows.nodes) {
+        html.push_str(&scale.requests(&node.node, &format!("{} errors", node.errors), row, &marks));
+    }
+    for (stay, row) in report.scaled.instances.iter().zip(&rows.instances) {
+        html.push_str(&scale.requests(&stay.instance, &summary(stay), row, &marks));
     }
     html.push_str(&scale.axis());
     html.push_str(&legend(&[]));
