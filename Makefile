@@ -23,7 +23,7 @@ test: check
 
 # Runs every console block of the documents, and writes what is printed now where it differs.
 docs: deps
-	packaging/deps.sh jq ip
+	packaging/deps.sh jq ip tmux
 	cargo build --package asg-agent
 	DOCS=write cargo test --package asg-agent-tests --test docs
 

@@ -13,6 +13,7 @@ use world::http;
 use world::imds::Imds;
 use world::place::{Place, wait_until};
 use world::program;
+use world::tmux::Tmux;
 
 /// What says that this process is on the machine already.
 const INSIDE: &str = "ASG_AGENT_DOCS_MACHINE";
@@ -150,6 +151,22 @@ impl Machine {
         let mut bash = shell(&self.path, &self.imds, self.place.path());
         let output = bash.arg("-c").arg(command).output().expect("bash");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    /// `agent watch` on a terminal.
+    pub(crate) fn watched(&self) -> Tmux {
+        let terminal =
+            Tmux::open(&self.place, 100, 26, &[("LC_ALL", "C.UTF-8"), ("PATH", &self.path)]).unwrap();
+        terminal.line("agent watch --url http://my-alb.example/ --alarm 50").unwrap();
+        terminal.wait_for("HEALTHY").unwrap();
+        terminal
+    }
+
+    /// The picture that it saves.
+    pub(crate) fn picture(&self, view: &Tmux) -> String {
+        view.key("w").unwrap();
+        view.wait_for("saved").unwrap();
+        fs::read_to_string(self.place.join("agent-watch.svg")).unwrap()
     }
 
     /// Waits until `/health` says 200 and every node finds this target healthy.

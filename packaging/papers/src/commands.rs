@@ -78,3 +78,31 @@ pub(crate) fn completions(folder: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+
+    fn examples(command: &Command, into: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        // What is said of an example stands behind two spaces.
+        let lines = help.lines().filter_map(|line| line.trim().split("  ").next());
+        let runs = lines.flat_map(|line| line.split([';', '&'])).map(str::trim);
+        into.extend(runs.filter(|run| run.starts_with("agent ")).map(str::to_owned));
+        command.get_subcommands().for_each(|verb| examples(verb, into));
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_command_lines_that_it_takes() {
+        let mut all = Vec::new();
+        examples(&tree(), &mut all);
+        assert!(all.len() > 12, "{all:?}");
+        for line in all {
+            let words = line.replace('`', "");
+            if let Err(e) = Cli::command().try_get_matches_from(words.split_whitespace()) {
+                panic!("{line}: {e}");
+            }
+        }
+    }
+}
