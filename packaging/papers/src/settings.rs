@@ -147,6 +147,13 @@ mod tests {
         let choice = asg_agent::config::FileChoice::Named(file.path().to_owned());
         let read: asg_agent::cli::Settings = asg_agent::config::load(&choice, &[]).unwrap();
         assert_eq!(format!("{read:#?}"), format!("{:#?}", asg_agent::cli::Settings::default()));
+        // And all of them are there, some only as a comment.
+        let page = page(Path::new(AGENT)).unwrap();
+        for name in page.lines().filter_map(|line| line.strip_prefix(".B ")) {
+            let there =
+                block.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
+            assert!(there, "{name} isn't among the defaults");
+        }
     }
 
     #[test]
