@@ -83,7 +83,7 @@ fn what_it_had_from_who_started_it_it_has_again_and_nothing_of_who_brings_it_bac
     let before = standing(&world);
     assert!(before.iter().any(|l| l.starts_with("CapAmb") && l.ends_with("400")), "{before:#?}");
     for mode in ["stop", "crash"] {
-        let fail = world.fail(&format!("--mode {mode} --secs 1"));
+        let fail = world.fail(&format!("--mode {mode} --secs 3"));
         let mut other = Command::new("choom");
         other.args([
             "-n",

@@ -10,6 +10,7 @@ use crate::fault::event::{Step, Told};
 use crate::fault::failpoint::failpoint;
 use crate::fault::history;
 use crate::fault::lease::arm::{self, BEGIN, BEGUN, READY};
+use crate::fault::lease::lock;
 use crate::fault::lease::record::{Mode, Record};
 use crate::fault::machine::{Event, Role, Woken};
 use crate::fault::modes::answerer::answer_with;
@@ -98,10 +99,7 @@ impl Actor<'_, '_> {
             }
             if now >= self.next_look {
                 self.next_look = now + LOOK;
-                // Unreadable is not gone.
-                let gone = Record::read(&self.paths.state)
-                    .is_ok_and(|read| read.as_ref().is_none_or(|read| read.id != record.id));
-                if gone {
+                if self.is_gone(record) {
                     return Ok(Woken::RecordGone);
                 }
                 if self.keeper.is_none() {
@@ -110,8 +108,12 @@ impl Actor<'_, '_> {
                 match self.still_effective(record) {
                     Err(what) => {
                         // What a keeper holds is free a moment before the keeper is seen to have ended.
-                        let woken = self.sleep_until_or_keeper(since_boot() + LAST_BREATH)?;
-                        return Ok(woken.unwrap_or_else(|| self.lost(what)));
+                        if let Some(woken) = self.sleep_until_or_keeper(since_boot() + LAST_BREATH)? {
+                            return Ok(woken);
+                        }
+                        if !self.is_being_ended(record) {
+                            return Ok(self.lost(what));
+                        }
                     }
                     Ok(observed) if now >= self.next_tick => {
                         self.next_tick = now + TICK;
@@ -163,11 +165,26 @@ impl Actor<'_, '_> {
                 // Only what was seen can be lost: a fault that never was in force isn't.
                 match self.still_effective(record) {
                     Ok(_) => self.seen.effective = true,
-                    Err(what) if self.seen.effective => return Ok(self.lost(what)),
+                    Err(what) if self.seen.effective && !self.is_being_ended(record) => {
+                        return Ok(self.lost(what));
+                    }
                     Err(_) => {}
                 }
             }
         }
+    }
+
+    /// Whether the record is. Unreadable is not gone.
+    fn is_gone(&self, record: &Record) -> bool {
+        Record::read(&self.paths.state)
+            .is_ok_and(|read| read.as_ref().is_none_or(|read| read.id != record.id))
+    }
+
+    /// Whether somebody ends the fault, or has ended it: an effect that is gone for that is not lost. In this order, as
+    /// whoever ends it brings nginx back first, removes the record then, and gives the lock back last.
+    fn is_being_ended(&self, record: &Record) -> bool {
+        lock::holder(self.paths).is_some_and(|holder| Identity::ours().is_ok_and(|us| us != holder))
+            || self.is_gone(record)
     }
 
     fn still_effective(&mut self, record: &Record) -> Result<Answer, String> {

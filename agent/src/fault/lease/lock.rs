@@ -37,7 +37,7 @@ pub(in crate::fault) fn take(paths: &Paths, limit: Duration) -> Result<Option<Lo
 }
 
 /// Who holds the lock.
-fn holder(paths: &Paths) -> Option<Identity> {
+pub(in crate::fault) fn holder(paths: &Paths) -> Option<Identity> {
     let path = path(paths);
     let text = file::read_trusted(&path, 256).ok().flatten()?;
     serde_json::from_slice(&text).ok().filter(|holder: &Identity| Lock::is_held_by(&path, holder.pid))
