@@ -39,11 +39,12 @@ struct Stamp {
 }
 
 impl Injected {
-    pub(super) fn new(state: &Path) -> Self {
-        let boot_id = clock::boot_id().unwrap_or_default();
+    /// The record in the folder `state`, in the boot that `proc` tells.
+    pub(super) fn new(state: &Path, proc: &Path, now: Instant) -> Self {
+        let boot_id = clock::boot_id_of(proc).unwrap_or_default();
         let watch = folder_id(state).and_then(|folder| Some((watch(state)?, folder)));
-        let watched_at = Instant::now();
-        Self { state: state.to_owned(), seen: None, record: None, error: None, boot_id, watch, watched_at }
+        let state = state.to_owned();
+        Self { state, seen: None, record: None, error: None, boot_id, watch, watched_at: now }
     }
 
     /// What to poll: readable when something in the folder changed.
@@ -53,17 +54,17 @@ impl Injected {
 
     /// Whether to look though the kernel told nothing: the folder isn't there yet or may be another one by now, or
     /// there are no watches left.
-    pub(super) fn wants_a_look(&self) -> bool {
-        self.watch.is_none() || self.watched_at.elapsed() > WATCH_AGAIN
+    pub(super) fn wants_a_look(&self, now: Instant) -> bool {
+        self.watch.is_none() || now.saturating_duration_since(self.watched_at) > WATCH_AGAIN
     }
 
     /// Looks at the file; says whether something changed.
-    pub(super) fn look(&mut self) -> bool {
+    pub(super) fn look(&mut self, now: Instant) -> bool {
         if let Some((watch, _)) = &self.watch {
             while rustix::io::read(watch, &mut [0_u8; 4096]).is_ok_and(|n| n > 0) {}
         }
-        if self.wants_a_look() {
-            self.watched_at = Instant::now();
+        if self.wants_a_look(now) {
+            self.watched_at = now;
             let folder = folder_id(&self.state);
             if self.watch.as_ref().map(|(_, watched)| *watched) != folder {
                 self.watch = folder.and_then(|folder| Some((watch(&self.state)?, folder)));

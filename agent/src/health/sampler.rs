@@ -23,7 +23,7 @@ use super::volume::Volume;
 use super::{Answer, Nonce, Settings};
 use crate::identity::{Identity, Notice};
 use crate::nginx::target::{self, Expect, Lookup, Target};
-use crate::sys::clock;
+use crate::sys::clock::{Clock, Moment};
 
 /// How often the address is looked up again while nothing answers there, and while it can't be known.
 const FIND_AGAIN: Duration = Duration::from_secs(2);
@@ -48,6 +48,10 @@ pub struct Inputs {
     pub drain_on: Vec<Notice>,
     /// Marks our own checks.
     pub nonce: Nonce,
+    /// Where `/proc` is mounted.
+    pub proc: PathBuf,
+    /// What tells the time.
+    pub clock: Clock,
 }
 
 /// Starts sampling; ends with the receivers of the report. Needs a runtime to hear of the identity.
@@ -55,31 +59,13 @@ pub struct Inputs {
 /// # Errors
 /// When no thread can be started.
 pub fn start(inputs: Inputs) -> std::io::Result<(Arc<Board>, watch::Receiver<Report>)> {
-    let now = Instant::now();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let board = Arc::new(Board::new(now, wake.clone()));
-    let (host, stop_host) = host::start(std::path::Path::new("/proc"))?;
+    let (host, stop_host) = host::start(&inputs.proc)?;
+    let now = inputs.clock.now();
+    let board = Arc::new(Board::new(now.instant, wake.clone()));
     let (policy, fall) = (inputs.settings.volume, inputs.settings.fall);
     let volume = Volume::start(policy, fall, inputs.state.join("serve"))?;
-    let mut sampler = Sampler {
-        hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
-        asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now),
-        lookup: Lookup::Off,
-        found_at: now,
-        seen: false,
-        last: None,
-        identity: Identity::default(),
-        answers: Published::answers(&Identity::default()),
-        injected: Injected::new(&inputs.state),
-        history: History::default(),
-        fresh_until: None,
-        host,
-        volume,
-        board: board.clone(),
-        inputs,
-    };
-    sampler.find(now);
-    sampler.injected.look();
+    let mut sampler = Sampler::new(inputs, host, volume, board.clone(), now);
     let (publish, report) = watch::channel(sampler.report(now, sampler.checks(now)));
     let mut identity = sampler.inputs.identity.clone();
     let waker = wake.clone();
@@ -108,65 +94,95 @@ struct Sampler {
     identity: Identity,
     answers: Arc<(Answer, Answer)>,
     injected: Injected,
+    /// Whether `/health` showed a fault at the last turn.
+    was_shown: bool,
     history: History,
     /// Past this `/health` fails, unless something is published before.
     fresh_until: Option<Instant>,
     host: watch::Receiver<Option<HostSample>>,
     volume: Option<Volume>,
+    /// How the volume was found last.
+    was_written: Option<Status>,
     board: Arc<Board>,
 }
 
 impl Sampler {
+    /// One that has looked up what to ask, and has asked nothing yet.
+    fn new(
+        inputs: Inputs,
+        host: watch::Receiver<Option<HostSample>>,
+        volume: Option<Volume>,
+        board: Arc<Board>,
+        now: Moment,
+    ) -> Self {
+        let mut sampler = Self {
+            hysteresis: Hysteresis::new(inputs.settings.fall, inputs.settings.rise),
+            asker: Asker::new(&inputs.settings, inputs.nonce.clone(), now.instant),
+            lookup: Lookup::Off,
+            found_at: now.instant,
+            seen: false,
+            last: None,
+            identity: Identity::default(),
+            answers: Published::answers(&Identity::default()),
+            injected: Injected::new(&inputs.state, &inputs.proc, now.instant),
+            was_shown: false,
+            history: History::default(),
+            fresh_until: None,
+            host,
+            volume,
+            was_written: None,
+            board,
+            inputs,
+        };
+        sampler.find(now.instant);
+        sampler.injected.look(now.instant);
+        sampler
+    }
+
     fn run(&mut self, wake: &OwnedFd, publish: &watch::Sender<Report>) {
         let (mut record_changed, mut woken) = (true, false);
-        let (mut was_shown, mut was_written) = (false, None);
         while !publish.is_closed() {
-            let now = Instant::now();
-            let mut news = woken;
-            let again = match (&self.lookup, self.hysteresis.state()) {
-                (Lookup::Unknown(_), _) => FIND_AGAIN,
-                _ => FIND_ANYWAY,
-            };
-            if now.duration_since(self.found_at) > again {
-                self.find(now);
-            }
-            if let Lookup::Found { target, .. } = &self.lookup {
-                for outcome in self.asker.step(target, now, self.hysteresis.state() == State::Up) {
-                    self.observe(outcome);
-                    news = true;
-                }
-            }
-            news |= record_changed && self.injected.look();
-            news |= self.take_identity();
-            let is_shown = self.injected.shown(clock::since_boot()).is_some();
-            news |= std::mem::replace(&mut was_shown, is_shown) != is_shown;
-            if let Some((status, detail)) = self.volume(clock::since_boot()) {
-                let before = was_written.replace(status);
-                news |= before != Some(status);
-                match (before, status) {
-                    (before, status) if before == Some(status) => {}
-                    (None, Status::Pass) => {}
-                    (_, Status::Pass) => tracing::info!("the volume can be written to again: {detail}"),
-                    (_, Status::Unknown) => tracing::info!("the volume is not looked at: {detail}"),
-                    _ => tracing::warn!("the volume: {detail}"),
-                }
-            }
-            // Without an nginx to ask, being awake is the news.
-            if news || self.target().is_none() {
-                self.publish(publish);
+            if let Some(report) = self.turn(record_changed, woken) {
+                publish.send_replace(report);
             }
             (record_changed, woken) = self.wait(wake);
         }
     }
 
+    /// Does what is due now. A report where there is news: of the fault record, which may have changed, of others, who
+    /// woke us, or of nginx.
+    fn turn(&mut self, record_changed: bool, woken: bool) -> Option<Report> {
+        let now = self.inputs.clock.now();
+        let mut news = woken;
+        let again = match &self.lookup {
+            Lookup::Unknown(_) => FIND_AGAIN,
+            _ => FIND_ANYWAY,
+        };
+        if now.instant.saturating_duration_since(self.found_at) > again {
+            self.find(now.instant);
+        }
+        if let Lookup::Found { target, .. } = &self.lookup {
+            for outcome in self.asker.step(target, now.instant, self.hysteresis.state() == State::Up) {
+                self.observe(outcome);
+                news = true;
+            }
+        }
+        news |= record_changed && self.injected.look(now.instant);
+        news |= self.take_identity();
+        let is_shown = self.injected.shown(now.since_boot).is_some();
+        news |= std::mem::replace(&mut self.was_shown, is_shown) != is_shown;
+        news |= self.look_at_volume(now.since_boot);
+        // Without an nginx to ask, being awake is the news.
+        (news || self.target().is_none()).then(|| self.publish())
+    }
+
     /// Sleeps until something happens or is due; says whether the fault record wants to be looked at, and whether
     /// others have news.
     fn wait(&self, wake: &OwnedFd) -> (bool, bool) {
-        let now = Instant::now();
+        let Moment { instant: now, since_boot, .. } = self.inputs.clock.now();
         let idle = now + self.inputs.settings.interval.0;
         let until = if self.target().is_some() { self.asker.wake_at() } else { idle };
         // The end of a fault changes the verdict though nothing happens.
-        let since_boot = clock::since_boot();
         let fault = self.injected.shown(since_boot).map(|(_, until)| now + until.saturating_sub(since_boot));
         let volume =
             self.volume.as_ref().map(|volume| now + volume.due(since_boot).saturating_sub(since_boot));
@@ -182,11 +198,26 @@ impl Sampler {
         if woken {
             let _ = rustix::io::read(wake, &mut [0_u8; 8]);
         }
-        (self.injected.wants_a_look() || is_ready(fds.last()), woken)
+        let now = self.inputs.clock.now().instant;
+        (self.injected.wants_a_look(now) || is_ready(fds.last()), woken)
     }
 
     fn volume(&self, now: Duration) -> Option<(Status, String)> {
         self.volume.as_ref().and_then(|volume| volume.check(now))
+    }
+
+    /// Whether the volume is otherwise than it was; that is logged.
+    fn look_at_volume(&mut self, now: Duration) -> bool {
+        let Some((status, detail)) = self.volume(now) else { return false };
+        let before = self.was_written.replace(status);
+        match (before, status) {
+            (before, status) if before == Some(status) => {}
+            (None, Status::Pass) => {}
+            (_, Status::Pass) => tracing::info!("the volume can be written to again: {detail}"),
+            (_, Status::Unknown) => tracing::info!("the volume is not looked at: {detail}"),
+            _ => tracing::warn!("the volume: {detail}"),
+        }
+        before != Some(status)
     }
 
     fn take_identity(&mut self) -> bool {
@@ -231,7 +262,7 @@ impl Sampler {
             let target = self.target().map(ToString::to_string).unwrap_or_default();
             tracing::info!("no nginx at {target}");
         }
-        let now = Instant::now();
+        let now = self.inputs.clock.now().instant;
         if !ok && now.duration_since(self.found_at) > FIND_AGAIN {
             self.find(now);
         }
@@ -242,12 +273,13 @@ impl Sampler {
         self.seen || matches!(self.lookup, Lookup::Found { expected: true, .. })
     }
 
-    fn publish(&mut self, publish: &watch::Sender<Report>) {
-        let now = Instant::now();
+    /// Puts the answer on the board; the report of the same moment.
+    fn publish(&mut self) -> Report {
+        let now = self.inputs.clock.now();
         let checks = self.checks(now);
         let sampled_at = match &self.last {
             Some((_, at)) if self.target().is_some() => *at,
-            _ => now,
+            _ => now.instant,
         };
         let fresh_until = sampled_at + self.inputs.settings.stale.0;
         // The board counts fault, freshness and drain in by itself, at the moment of each probe.
@@ -256,27 +288,29 @@ impl Sampler {
         self.board.publish(Published {
             pass,
             fresh_until,
-            fault: self.injected.shown(clock::since_boot()),
+            fault: self.injected.shown(now.since_boot),
             answers: self.answers.clone(),
         });
         self.remember(&checks, now);
         self.fresh_until = Some(fresh_until);
-        publish.send_replace(self.report(now, checks));
+        self.report(now, checks)
     }
 
     /// Writes the verdict down where it changed.
-    fn remember(&mut self, checks: &[(Check, Cause)], now: Instant) {
+    fn remember(&mut self, checks: &[(Check, Cause)], now: Moment) {
         // An nginx that hasn't been asked yet is no verdict.
         if self.target().is_some() && self.last.is_none() && !self.board.is_draining() {
             return;
         }
-        let late =
-            self.fresh_until.and_then(|until| now.checked_duration_since(until)).filter(|l| !l.is_zero());
+        let late = self
+            .fresh_until
+            .and_then(|until| now.instant.checked_duration_since(until))
+            .filter(|l| !l.is_zero());
         if let Some(late) = late {
             let ms = late.as_millis();
             let reason =
                 Reason { cause: Cause::Stale, detail: format!("no check was made in time, for {ms} ms") };
-            self.note(false, &reason, late);
+            self.note(false, &reason, now, late);
         }
         let reason = match checks.iter().find(|(check, _)| fails(check)) {
             Some((check, cause)) => {
@@ -288,14 +322,13 @@ impl Sampler {
                 Reason { cause: Cause::Check, detail: nginx.unwrap_or_default() }
             }
         };
-        self.note(!checks.iter().any(|(check, _)| fails(check)), &reason, Duration::ZERO);
+        self.note(!checks.iter().any(|(check, _)| fails(check)), &reason, now, Duration::ZERO);
     }
 
     /// Notes what `/health` says since `ago`, and logs it where that is news.
-    fn note(&mut self, pass: bool, reason: &Reason, ago: Duration) {
-        let at = jiff::Timestamp::now() - jiff::SignedDuration::try_from(ago).unwrap_or_default();
-        let Some(change) = self.history.observe(pass, reason, clock::since_boot().saturating_sub(ago), at)
-        else {
+    fn note(&mut self, pass: bool, reason: &Reason, now: Moment, ago: Duration) {
+        let at = now.wall - jiff::SignedDuration::try_from(ago).unwrap_or_default();
+        let Some(change) = self.history.observe(pass, reason, now.since_boot.saturating_sub(ago), at) else {
             return;
         };
         let code = change.to.code();
@@ -314,9 +347,9 @@ impl Sampler {
     }
 
     /// The checks in a fixed order, each with what its failure is called.
-    fn checks(&self, now: Instant) -> Vec<(Check, Cause)> {
+    fn checks(&self, now: Moment) -> Vec<(Check, Cause)> {
+        let Moment { instant: now, since_boot, .. } = now;
         let mut checks = vec![(self.nginx_check(now), Cause::Check)];
-        let since_boot = clock::since_boot();
         let mut fault = |status, detail| {
             checks.push((Check { name: "fault", status, detail, at: now }, Cause::Fault));
         };
@@ -357,10 +390,10 @@ impl Sampler {
         checks
     }
 
-    fn report(&self, now: Instant, checks: Vec<(Check, Cause)>) -> Report {
+    fn report(&self, now: Moment, checks: Vec<(Check, Cause)>) -> Report {
         let asked = self.target().is_some() && self.last.is_some();
         Report {
-            at: now,
+            at: now.instant,
             pass: !checks.iter().any(|(check, _)| fails(check)),
             history: self.history.changes(),
             turned: self.history.turned(),
@@ -368,7 +401,7 @@ impl Sampler {
             nginx_up: asked.then(|| self.hysteresis.state() == State::Up),
             checks: checks.into_iter().map(|(check, _)| check).collect(),
             identity: self.identity.clone(),
-            fault: self.injected.snapshot(clock::since_boot()),
+            fault: self.injected.snapshot(now.since_boot),
             host: *self.host.borrow(),
         }
     }
@@ -431,7 +464,129 @@ mod tests {
             identity: watch::channel(Identity::default()).1,
             drain_on: Vec::new(),
             nonce: Nonce::draw(),
+            proc: "/proc".into(),
+            clock: Clock::of_machine(),
         }
+    }
+
+    /// A machine that a test makes: its `/proc`, its state folder, and its time, which goes on when told to.
+    struct Machine {
+        folder: tempfile::TempDir,
+        passed: Arc<std::sync::Mutex<Duration>>,
+        clock: Clock,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(folder.path().join("proc/sys/kernel/random")).unwrap();
+            std::fs::create_dir(folder.path().join("state")).unwrap();
+            let passed = Arc::new(std::sync::Mutex::new(Duration::ZERO));
+            let (begun, now) = (Instant::now(), passed.clone());
+            let clock = Clock::of(move || {
+                let passed = *now.lock().unwrap();
+                let wall = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(passed).unwrap();
+                Moment { instant: begun + passed, since_boot: Duration::from_secs(100) + passed, wall }
+            });
+            let machine = Self { folder, passed, clock };
+            machine.boots("b");
+            machine
+        }
+
+        fn boots(&self, id: &str) {
+            std::fs::write(self.folder.path().join("proc/sys/kernel/random/boot_id"), id).unwrap();
+        }
+
+        fn after(&self, secs: u64) {
+            *self.passed.lock().unwrap() += Duration::from_secs(secs);
+        }
+
+        /// A record of `/health` that is to fail until so long after the boot.
+        fn fault(&self, until_ms: u64) {
+            let record = serde_json::json!({
+                "mode": "unhealthy", "boot_id": "b", "deadline_boottime_ms": until_ms, "by": "ann", "phase": "injected",
+            });
+            let path = crate::fault::Record::path(&self.folder.path().join("state"));
+            crate::sys::file::replace(&path, record.to_string().as_bytes(), 0o644).unwrap();
+        }
+
+        fn sampler(&self) -> (Sampler, Arc<Board>) {
+            let inputs = Inputs {
+                proc: self.folder.path().join("proc"),
+                clock: self.clock.clone(),
+                ..inputs(None, &self.folder.path().join("state"))
+            };
+            let now = self.clock.now();
+            let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+            let board = Arc::new(Board::new(now.instant, wake));
+            (Sampler::new(inputs, watch::channel(None).1, None, board.clone(), now), board)
+        }
+
+        fn says(&self, board: &Board) -> u16 {
+            let now = self.clock.now();
+            board.decide(now.instant, || now.since_boot).answer.status.as_u16()
+        }
+    }
+
+    #[test]
+    fn a_fault_on_record_fails_until_its_deadline_of_this_boot() {
+        let machine = Machine::new();
+        machine.fault(110_000);
+        let (mut sampler, board) = machine.sampler();
+        let report = sampler.turn(true, false).unwrap();
+        assert!(!report.pass && report.history.last().unwrap().cause == Cause::Fault);
+        assert_eq!(machine.says(&board), 503);
+        machine.after(9);
+        assert!(!sampler.turn(false, false).unwrap().pass);
+        machine.after(1);
+        assert_eq!(machine.says(&board), 200, "at the deadline, whether or not the sampler woke");
+        let report = sampler.turn(false, false).unwrap();
+        let last = report.history.last().unwrap();
+        assert_eq!((last.to, last.cause, last.held_ms), (Verdict::Pass, Cause::Fault, Some(10_000)));
+        assert_eq!(last.at, "1970-01-01T00:00:10.000Z");
+        assert!(report.fault.unwrap().overdue);
+    }
+
+    #[test]
+    fn a_fault_of_an_earlier_boot_fails_nothing() {
+        let machine = Machine::new();
+        machine.fault(110_000);
+        machine.boots("another");
+        let (mut sampler, board) = machine.sampler();
+        assert!(sampler.turn(true, false).unwrap().pass);
+        assert_eq!(machine.says(&board), 200);
+    }
+
+    #[test]
+    fn a_sampler_that_slept_too_long_notes_for_how_long_nothing_was_known() {
+        let machine = Machine::new();
+        let (mut sampler, board) = machine.sampler();
+        assert!(sampler.turn(true, false).unwrap().pass);
+        machine.after(5);
+        assert_eq!(machine.says(&board), 503, "a second too late");
+        let history = sampler.turn(false, false).unwrap().history;
+        let told: Vec<_> = history.iter().map(|c| (c.to, c.cause, c.held_ms)).collect();
+        let (pass, fail) = (Verdict::Pass, Verdict::Fail);
+        assert_eq!(
+            told,
+            [(pass, Cause::Check, None), (fail, Cause::Stale, Some(4000)), (pass, Cause::Stale, Some(1000))]
+        );
+        assert_eq!(machine.says(&board), 200);
+    }
+
+    #[test]
+    fn a_record_that_comes_and_goes_is_seen_when_it_is_looked_at() {
+        let machine = Machine::new();
+        let (mut sampler, board) = machine.sampler();
+        sampler.turn(true, false);
+        machine.fault(200_000);
+        sampler.turn(false, false);
+        assert_eq!(machine.says(&board), 200, "nobody said that it changed");
+        sampler.turn(true, false);
+        assert_eq!(machine.says(&board), 503);
+        std::fs::remove_file(crate::fault::Record::path(&machine.folder.path().join("state"))).unwrap();
+        sampler.turn(true, false);
+        assert_eq!(machine.says(&board), 200);
     }
 
     #[tokio::test]
@@ -450,7 +605,7 @@ mod tests {
         assert!(board.is_fresh(Instant::now()));
         answer.join().unwrap();
         let down = report.wait_for(|report| report.nginx_up == Some(false)).await.unwrap().clone();
-        assert_eq!(board.decide(Instant::now(), clock::since_boot).answer.status.as_u16(), 503);
+        assert_eq!(board.decide(Instant::now(), crate::sys::clock::since_boot).answer.status.as_u16(), 503);
         let told: Vec<_> = down.history.iter().map(|change| (change.to, change.cause)).collect();
         assert_eq!(told, [(Verdict::Pass, Cause::Check), (Verdict::Fail, Cause::Check)]);
     }

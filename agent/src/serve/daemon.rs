@@ -22,6 +22,7 @@ use super::public::Public;
 use super::status::Sources;
 use crate::config::spoken;
 use crate::health::{self, Board, Nonce};
+use crate::sys::clock::Clock;
 use crate::sys::limit::{descriptors, raise_descriptors, room_for};
 use crate::sys::memory;
 use crate::{identity, nginx, probes, stress};
@@ -132,6 +133,8 @@ async fn daemon(inputs: Inputs, public: TcpListener, admin: TcpListener) -> Resu
         drain_on: inputs.identity.drain_on.clone(),
         identity: identity::watch(inputs.identity),
         nonce: nonce.clone(),
+        proc: "/proc".into(),
+        clock: Clock::of_machine(),
     })
     .map_err(system("start the samplers"))?;
 

@@ -1,8 +1,49 @@
 //! Two clocks: the wall's, for people and logs, and the one that deadlines are kept in.
 
-use std::time::Duration;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+
+/// One moment by every clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// What waiting is counted in.
+    pub instant: Instant,
+    /// What deadlines are kept in, [`since_boot`].
+    pub since_boot: Duration,
+    /// What people read.
+    pub wall: Timestamp,
+}
+
+/// Tells the moment: the machine's clocks, or a test's.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
+
+impl Clock {
+    /// One that says what `tell` says.
+    pub fn of(tell: impl Fn() -> Moment + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// The machine's clocks.
+    pub fn of_machine() -> Self {
+        Self::of(|| Moment { instant: Instant::now(), since_boot: since_boot(), wall: Timestamp::now() })
+    }
+
+    /// Now.
+    pub fn now(&self) -> Moment {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
 
 /// The wall clock as RFC 3339 in UTC with milliseconds, as every `at` and `start` in our output is written.
 pub fn rfc3339(at: Timestamp) -> String {
@@ -21,7 +62,15 @@ pub fn since_boot() -> Duration {
 /// # Errors
 /// When `/proc` isn't mounted.
 pub fn boot_id() -> std::io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    boot_id_of(Path::new("/proc"))
+}
+
+/// As [`boot_id`], of the machine whose `/proc` is mounted at `proc`.
+///
+/// # Errors
+/// When it isn't.
+pub fn boot_id_of(proc: &Path) -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(proc.join("sys/kernel/random/boot_id"))?.trim().to_owned())
 }
 
 #[cfg(test)]
