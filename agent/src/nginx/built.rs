@@ -1,8 +1,10 @@
 //! What an nginx binary was built with, as `nginx -V` says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::sys::proc::{self, Exe};
@@ -10,6 +12,9 @@ use crate::sys::run::bounded;
 
 /// It takes a few milliseconds; a machine whose every CPU burns takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A file as it is: its device, its inode, and when that was last changed.
+type FileId = (u64, u64, i64, i64);
 
 /// What each binary was built with, or why that can't be known; asked once for all masters that run it.
 #[derive(Debug, Default)]
@@ -33,8 +38,27 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// Runs `EXE -V`, which reads no configuration; only a file that root alone can have put there is run.
+    /// What `EXE -V` says, which reads no configuration; only a file that root alone can have put there is run, and once
+    /// for each file.
     pub(crate) fn of(exe: &Path) -> Result<Self, String> {
+        static KNOWN: Mutex<BTreeMap<FileId, Built>> = Mutex::new(BTreeMap::new());
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = || {
+            let meta = std::fs::metadata(exe).ok()?;
+            Some((meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()))
+        };
+        let before = file();
+        if let Some(built) = before.and_then(|id| known().get(&id).cloned()) {
+            return Ok(built);
+        }
+        let built = Self::ask(exe)?;
+        if let Some(id) = before.filter(|_| file() == before) {
+            known().insert(id, built.clone());
+        }
+        Ok(built)
+    }
+
+    fn ask(exe: &Path) -> Result<Self, String> {
         if !proc::is_trusted_program(exe) {
             return Err(format!("{} is missing, or others than root can replace it", exe.display()));
         }

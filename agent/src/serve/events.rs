@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::history::{CELL_SECS, History, Observation};
 use super::status::Sources;
 use crate::sys::cpu::{CpuShare, CpuTimes};
+use crate::sys::ticks::Ticks;
 
 /// How often something is told.
 const EVERY: Duration = Duration::from_secs(1);
@@ -98,13 +99,17 @@ impl Meter {
 
 /// Keeps the last hour: looks every cell. Ends with the daemon.
 pub(super) async fn keep_history(sources: Arc<Sources>, history: watch::Sender<History>) {
-    let mut tick = interval(Duration::from_secs(CELL_SECS.unsigned_abs()));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ticks = match Ticks::every(Duration::from_secs(CELL_SECS.unsigned_abs())) {
+        Ok(ticks) => ticks,
+        Err(e) => return tracing::warn!("the last hour is not kept: no timer: {e}"),
+    };
     let mut meter = Meter::default();
     loop {
-        tick.tick().await;
         let seen = Observation { cpu: meter.read(), ..sources.observation() };
         history.send_modify(|history| history.observe(&seen));
+        if ticks.next().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -23,5 +23,6 @@ pub mod sigwait;
 pub mod socket;
 pub mod spawn;
 pub mod thread;
+pub mod ticks;
 pub mod trace;
 pub mod wait;
