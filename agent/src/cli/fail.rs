@@ -180,7 +180,7 @@ fn say_plan(out: &mut Output, request: &Request, plan: &Plan) {
     let (mode, secs) = (request.mode, request.lasts.as_secs_f64());
     let mut planned =
         Planned { mode, secs, signals: Vec::new(), restore: None, rehearsal: &plan.rehearsal, nginx: None };
-    let Some(target) = &plan.target else {
+    let Some(target) = plan.fault.target() else {
         out.event(&FailEvent::Plan(planned));
         out.text(&format!("would put {} on record for {secs} s; nginx is not touched", mode.name()));
         return;

@@ -34,7 +34,7 @@ impl Recover {
             }
             Ended::Here { record, first_ok_after_ms, differences } => {
                 let end = Some(RecoveredHere { first_ok_after_ms, differences: &differences });
-                let fault = Some(record.mode);
+                let fault = Some(record.mode());
                 out.event(&Recovered { fault, recovered: true, end });
                 if !differences.is_empty() {
                     return Ok(Exit::No);

@@ -48,7 +48,7 @@ pub struct Event {
 impl Event {
     /// A step of the fault on record, now.
     pub fn now(record: &Record, step: Step) -> Self {
-        Self { step, mode: record.mode, at: rfc3339(Timestamp::now()) }
+        Self { step, mode: record.mode(), at: rfc3339(Timestamp::now()) }
     }
 }
 

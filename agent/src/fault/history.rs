@@ -42,9 +42,9 @@ pub fn append(log: &Path, record: &Record, event: &str, detail: &str) -> io::Res
         at: rfc3339(Timestamp::now()),
         id: &record.id,
         event,
-        mode: record.mode,
+        mode: record.mode(),
         by: &record.by,
-        pid: record.target.as_ref().map(|t| t.master.pid),
+        pid: record.target().map(|t| t.master.pid),
         detail,
     };
     let mut text = serde_json::to_vec(&line)?;
@@ -85,8 +85,10 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        serde_json::from_str(r#"{"mode":"stop","boot_id":"b","deadline_boottime_ms":1,"id":"7","by":"ann"}"#)
-            .unwrap()
+        serde_json::from_str(
+            r#"{"mode":"unhealthy","boot_id":"b","deadline_boottime_ms":1,"id":"7","by":"ann"}"#,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -94,7 +96,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         append(dir.path(), &record(), "armed", "").unwrap();
         let text = fs::read_to_string(path(dir.path())).unwrap();
-        assert!(text.contains(r#""id":"7","event":"armed","mode":"stop","by":"ann""#), "{text}");
+        assert!(text.contains(r#""id":"7","event":"armed","mode":"unhealthy","by":"ann""#), "{text}");
         let filler = fs::OpenOptions::new().write(true).open(path(dir.path())).unwrap();
         filler.set_len(MAX_BYTES).unwrap();
         append(dir.path(), &record(), "recovered", "").unwrap();

@@ -32,11 +32,11 @@ impl Snapshot {
     pub fn of(record: &Record, now: Duration, boot_id: &str) -> Self {
         let left = record.time_left(now, boot_id);
         Self {
-            mode: record.mode,
+            mode: record.mode(),
             phase: record.phase,
             remaining_ms: left.map_or(0, |l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX)),
             overdue: left.is_none(),
-            pid: record.target.as_ref().map(|t| t.master.pid),
+            pid: record.target().map(|t| t.master.pid),
             started: record.started.clone(),
             by: record.by.clone(),
         }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_fault_past_its_deadline_is_overdue_and_not_gone() {
-        let text = r#"{"mode":"stop","boot_id":"b","deadline_boottime_ms":5000,"by":"root"}"#;
+        let text = r#"{"mode":"unhealthy","boot_id":"b","deadline_boottime_ms":5000,"by":"root"}"#;
         let record: Record = serde_json::from_str(text).unwrap();
         let at = |secs, boot| Snapshot::of(&record, Duration::from_secs(secs), boot);
         assert_eq!((at(2, "b").remaining_ms, at(2, "b").overdue), (3000, false));

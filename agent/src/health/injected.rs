@@ -10,7 +10,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::board::Shown;
 use crate::fault::Snapshot;
-use crate::fault::record::{Mode, Record};
+use crate::fault::record::{Fault, Record};
 use crate::sys::clock;
 
 /// The folder may have been replaced behind the watch.
@@ -101,9 +101,9 @@ impl Injected {
     pub(super) fn shown(&self, since_boot: Duration) -> Option<(Shown, Duration)> {
         let record = self.record.as_ref()?;
         let left = record.remaining(since_boot, &self.boot_id)?;
-        let shown = match record.mode {
-            Mode::Unhealthy => Shown::Unhealthy,
-            Mode::Slow => Shown::Slow(Duration::from_millis(record.delay_ms?)),
+        let shown = match record.fault {
+            Fault::Unhealthy { .. } => Shown::Unhealthy,
+            Fault::Slow { delay, .. } => Shown::Slow(delay),
             _ => return None,
         };
         Some((shown, since_boot + left))

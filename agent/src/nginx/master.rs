@@ -189,8 +189,11 @@ pub fn successor(known: &Known<'_>) -> Option<Identity> {
             let held = Listening::of(pid);
             !held.tcp.is_disjoint(&known.listening.tcp) || !held.unix.is_disjoint(&known.listening.unix)
         };
-        // A stale pid file may name anybody, another nginx too.
-        let is_known = same_place() && (by_name || same_args());
+        // A stale pid file may name anybody, another nginx too. A record of an older version knows no place.
+        let is_known = match known.listening.is_empty() {
+            true => by_name && same_args(),
+            false => same_place() && (by_name || same_args()),
+        };
         (is_known && !is_master(parent) && id.is_alive()).then_some(id)
     };
     let named = read_pid(known.pid_file).ok().and_then(is_it);

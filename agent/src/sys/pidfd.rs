@@ -24,7 +24,7 @@ impl Handle {
     /// # Errors
     /// When the kernel has no pidfds, or we are out of file descriptors.
     pub fn open(id: Identity) -> io::Result<Option<Self>> {
-        let positive = (id.pid > 1).then_some(id.pid); // never init, never a group
+        let positive = (id.pid > 0).then_some(id.pid); // never a group
         let Some(pid) = positive.and_then(Pid::from_raw) else { return Ok(None) };
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) if id.is_alive() => Ok(Some(Self { fd, id })),
@@ -36,8 +36,11 @@ impl Handle {
     /// Sends a signal; a process that has ended meanwhile is no error.
     ///
     /// # Errors
-    /// When it isn't permitted.
+    /// When it isn't permitted. Process 1 gets none: the machine, or the container, ends with it.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.id.pid == 1 {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "process 1 is never signalled"));
+        }
         match pidfd_send_signal(&self.fd, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(e) => Err(e.into()),

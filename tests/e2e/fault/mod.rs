@@ -2,12 +2,16 @@
 
 mod as_started;
 mod decoys;
+mod first;
+mod graceful;
 mod hang;
 mod hostile;
 mod kept;
 mod killed;
 mod left;
 mod life;
+mod listeners;
+mod lost;
 pub(crate) mod net;
 mod refused;
 mod rehearsal;
@@ -17,6 +21,7 @@ mod strangers;
 mod systemd;
 mod traffic;
 mod units;
+mod upgraded;
 mod warned;
 
 use std::path::PathBuf;

@@ -138,6 +138,25 @@ fn a_unit_that_systemd_would_restart_is_not_crashed_without_force() {
 }
 
 #[test]
+fn the_timer_ends_a_fault_whose_binary_was_removed_or_replaced_by_another_program() {
+    let Some(machine) = machine(|_| Ok(())) else { return };
+    assert!(wait_until(LONG, || serves(&machine)));
+    let other =
+        "printf '#!/bin/sh\nexit 1\n' >/usr/bin/new; chmod 755 /usr/bin/new; mv /usr/bin/new /usr/bin/agent";
+    for (mode, what) in [("stop", "rm /usr/bin/agent"), ("crash", other)] {
+        machine.sh("cp /usr/bin/agent /root/kept").unwrap();
+        let (code, said) = run(&machine, &format!("agent fail --mode {mode} --secs 4 --detach"));
+        assert_eq!(code, Some(0), "{mode}: {said}");
+        machine.sh(&format!("{what}; pkill -KILL -x agent")).unwrap();
+        assert!(!serves(&machine), "{mode}: nobody is left but the timer");
+        is_well(&machine, "nginx.service");
+        machine.sh("mv /root/kept /usr/bin/agent").unwrap();
+        let left = machine.says("ls /var/lib/asg-agent").unwrap();
+        assert!(!left.contains("agent") && !left.contains("fault"), "{mode}: {left}");
+    }
+}
+
+#[test]
 fn a_session_that_is_closed_ends_its_fault() {
     let Some(machine) = machine(|_| Ok(())) else { return };
     assert!(wait_until(LONG, || serves(&machine)));

@@ -4,7 +4,7 @@
 use asg_agent::fault::machine::{Action, Event, OnRecord, Patience, Role, Seen, Stage, Verdict, Woken};
 
 use crate::bugs::Bug;
-use crate::world::{KEEPER, Kind, LASTS, Rec, World};
+use crate::world::{COMMAND, KEEPER, Kind, LASTS, Rec, World};
 
 /// A world after an action, and what was wrong with it.
 pub type After = (World, Option<&'static str>);
@@ -402,6 +402,12 @@ fn wait(world: &World, place: usize, done: &mut dyn FnMut(World, Option<Event>))
     }
     if proc.signal {
         done(world.with(place, |p| p.signal = false), Some(Event::Woken(Woken::Signal)));
+    }
+    // Where no command watches the effect, the keeper does.
+    let alone = proc.machine.role() == Role::Keeper && world.procs[COMMAND].is_none_or(|p| p.id != known.id);
+    let in_force = world.record.is_some_and(|r| r.id == known.id && r.stage == Stage::Injected);
+    if alone && in_force && world.hurt().is_none() && !world.is_due(known) {
+        done(world.clone(), Some(Event::Woken(Woken::Lost)));
     }
     if let Role::Command { .. } = proc.machine.role() {
         let keeper = proc.keeper.is_some_and(|keeper| world.procs[usize::from(keeper)].is_some());

@@ -234,7 +234,8 @@ impl World {
             told: false,
             holds: false,
             stopped: false,
-            signal: false,
+            // Who begins while everybody is told to end is told so, too.
+            signal: self.down,
             early: false,
             opened: None,
             saw: false,

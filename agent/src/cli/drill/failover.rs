@@ -125,7 +125,7 @@ impl Failover {
         let plan = request.as_ref().map(fault::preflight::plan).transpose().map_err(failure)?;
         let endpoint = match (&plan, &request) {
             (Some(plan), Some(request)) => {
-                plan.target.as_ref().map_or(Some(request.health), |t| t.endpoint.addr.tcp())
+                plan.fault.target().map_or(Some(request.health), |t| t.endpoint.addr.tcp())
             }
             // Whoever is to be stopped here is this nginx.
             _ if self.drain => context::here(&settings.nginx),

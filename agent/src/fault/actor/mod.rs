@@ -190,7 +190,7 @@ impl<'a, 'b> Actor<'a, 'b> {
             Some(Cause::Deadline) => Why::Deadline,
             Some(Cause::Signal) => Why::Signal,
             Some(Cause::NoEffect) => Why::NoEffect,
-            Some(Cause::Lost) if self.record.as_ref().is_some_and(|r| r.mode.ends_nginx()) => Why::Undone,
+            Some(Cause::Lost) if self.record.as_ref().is_some_and(|r| r.mode().ends_nginx()) => Why::Undone,
             Some(Cause::Lost) => Why::Lost,
             Some(Cause::Released) => Why::Released,
             Some(Cause::Unkept) => Why::Unkept,

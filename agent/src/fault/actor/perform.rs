@@ -207,7 +207,7 @@ impl Actor<'_, '_> {
             ended,
             due: record.as_ref().is_some_and(|record| self.is_due(record)),
             keeper,
-            needs_keeper: record.as_ref().is_some_and(|record| record.mode.needs_keeper()),
+            needs_keeper: record.as_ref().is_some_and(|record| record.mode().needs_keeper()),
         })
     }
 
@@ -251,11 +251,9 @@ impl Actor<'_, '_> {
     ) -> Result<Record, FaultError> {
         let us = Identity::ours().ok();
         Ok(Record {
-            mode: request.mode,
+            fault: plan.fault.clone(),
             boot_id: boot_id(self.paths)?,
             deadline_boottime_ms: millis(since_boot() + request.lasts),
-            delay_ms: request.delay.map(millis),
-            status: request.status,
             id: format!("{}-{}", since_boot().as_nanos(), std::process::id()),
             phase: Phase::Armed,
             started: rfc3339(Timestamp::now()),
@@ -263,8 +261,6 @@ impl Actor<'_, '_> {
             holder: us,
             keeper: None,
             agent: us.and_then(|us| Exe::of(us.pid).ok()),
-            health: Some(request.health),
-            target: plan.target.clone(),
         })
     }
 
@@ -363,7 +359,7 @@ impl Actor<'_, '_> {
         {
             failpoint("leased");
             let step = Step::Armed {
-                pid: record.target.as_ref().map(|t| t.master.pid),
+                pid: record.target().map(|t| t.master.pid),
                 duration_ms: millis(request.lasts),
                 lease: if unit::is_booted() { "timer" } else { "keeper" },
                 lease_pid: keeper.pid(),
@@ -394,14 +390,14 @@ impl Actor<'_, '_> {
     }
 
     fn not_injected(&self, why: io::Error) -> FaultError {
-        let mode = self.record.as_ref().map_or("", |record| record.mode.name());
-        let target = self.record.as_ref().and_then(|record| record.target.as_ref());
+        let mode = self.record.as_ref().map_or("", |record| record.mode().name());
+        let target = self.record.as_ref().and_then(|record| record.target());
         let on = target.map_or(String::new(), |t| format!(" nginx {}", t.master.pid));
         FaultError::Inject { what: format!("{mode}{on}"), why }
     }
 
     fn open(&mut self) -> Event {
-        let Some(target) = self.record.as_ref().and_then(|record| record.target.as_ref()) else {
+        let Some(target) = self.record.as_ref().and_then(|record| record.target()) else {
             return Event::Done;
         };
         match Handle::open(target.master) {
@@ -419,7 +415,7 @@ impl Actor<'_, '_> {
     }
 
     fn verify(&mut self) -> Event {
-        let target = self.record.as_ref().and_then(|record| record.target.as_ref());
+        let target = self.record.as_ref().and_then(|record| record.target());
         let same = target.is_none_or(|target| target.exe.is_run_by(target.master.pid));
         let verified = if same { Ok(()) } else { Err(io::Error::other("it runs another file by now")) };
         self.outcome(verified.map_err(|e| self.not_injected(e)))
@@ -476,10 +472,11 @@ impl Actor<'_, '_> {
         let rebooted = self.is_of_another_boot(&record);
         let paths = self.paths;
         let shutdown = Shutdown::new(self.waiter.as_ref());
-        let restored = match record.target.clone().map(|t| if rebooted { t.of_another_boot() } else { t }) {
+        let restored = match record.target().cloned().map(|t| if rebooted { t.of_another_boot() } else { t })
+        {
             Some(target) => {
                 // A reboot has taken the rules away.
-                let packets = record.mode.touches_packets() && !rebooted;
+                let packets = record.mode().touches_packets() && !rebooted;
                 let removed = if packets { packets::remove().map_err(|e| e.to_string()) } else { Ok(()) };
                 failpoint("recover.removed_rules");
                 let is_keeper = |pid| arm::is_keeper(paths, &record, pid);
@@ -515,7 +512,7 @@ impl Actor<'_, '_> {
     fn end_keeper(&self, record: &Record) {
         let us = Identity::ours().ok();
         let keepers = [record.keeper, arm::keeper(self.paths)].into_iter().flatten();
-        for keeper in keepers.filter(|keeper| record.mode.needs_keeper() && Some(*keeper) != us) {
+        for keeper in keepers.filter(|keeper| record.mode().needs_keeper() && Some(*keeper) != us) {
             if let Ok(Some(process)) = Handle::open(keeper) {
                 let _ = process.signal(rustix::process::Signal::KILL);
                 process.wait_end(GOING);
@@ -556,9 +553,9 @@ impl Actor<'_, '_> {
 
 /// A fault in a few words.
 pub fn describe(record: &Record) -> String {
-    let on = record.target.as_ref().map_or(String::new(), |t| format!(" on nginx {}", t.master.pid));
+    let on = record.target().map_or(String::new(), |t| format!(" on nginx {}", t.master.pid));
     let left = record.deadline().saturating_sub(since_boot()).as_secs();
-    format!("{}{on}, started by {} at {}, {left} s left", record.mode.name(), record.by, record.started)
+    format!("{}{on}, started by {} at {}, {left} s left", record.mode().name(), record.by, record.started)
 }
 
 fn why_text(why: Why) -> &'static str {

@@ -11,7 +11,7 @@ use crate::fault::failpoint::failpoint;
 use crate::fault::history;
 use crate::fault::lease::arm::{self, BEGIN, BEGUN, READY};
 use crate::fault::lease::lock;
-use crate::fault::lease::record::{Mode, Record};
+use crate::fault::lease::record::{Fault, Phase, Record};
 use crate::fault::machine::{Event, Role, Woken};
 use crate::fault::modes::answerer::answer_with;
 use crate::fault::modes::effect::{self, Observed};
@@ -52,7 +52,7 @@ impl Actor<'_, '_> {
         failpoint("effective");
         self.seen.effective = observed.as_meant;
         if !observed.as_meant {
-            let at = record.endpoint().filter(|_| !record.mode.touches_packets());
+            let at = record.endpoint().filter(|_| !record.mode().touches_packets());
             let at = at.map_or(String::new(), |(endpoint, _)| format!("{} ", endpoint.addr));
             self.warn(format!("no effect: {at}{}", observed.what));
             return Event::Failed;
@@ -162,6 +162,7 @@ impl Actor<'_, '_> {
                 return Ok(woken);
             }
             if alone {
+                self.seen.effective |= self.was_in_force();
                 // Only what was seen can be lost: a fault that never was in force isn't.
                 match self.still_effective(record) {
                     Ok(_) => self.seen.effective = true,
@@ -185,6 +186,14 @@ impl Actor<'_, '_> {
     fn is_being_ended(&self, record: &Record) -> bool {
         lock::holder(self.paths).is_some_and(|holder| Identity::ours().is_ok_and(|us| us != holder))
             || self.is_gone(record)
+    }
+
+    /// Whether nginx failed, as the command saw it before it went: "injected" says so of every mode but those that a
+    /// daemon, which may not be there, has to show.
+    fn was_in_force(&self) -> bool {
+        let ours = |read: &Record| self.record.as_ref().is_some_and(|record| record.id == read.id);
+        let read = Record::read(&self.paths.state).ok().flatten().filter(ours);
+        read.is_some_and(|record| record.phase == Phase::Injected && record.mode().touches_nginx())
     }
 
     fn still_effective(&mut self, record: &Record) -> Result<Answer, String> {
@@ -223,11 +232,10 @@ impl Actor<'_, '_> {
     }
 
     pub(super) fn say_ready(&mut self) -> Event {
-        let record = self.record.as_ref().filter(|record| record.mode.ends_nginx());
-        self.outputs =
-            record.and_then(|record| record.target.as_ref()).map(outputs::hold).unwrap_or_default();
+        let record = self.record.as_ref().filter(|record| record.mode().ends_nginx());
+        self.outputs = record.and_then(|record| record.target()).map(outputs::hold).unwrap_or_default();
         let said = say(READY).and_then(|()| {
-            let part = self.record.as_ref().is_some_and(|record| record.mode.needs_keeper());
+            let part = self.record.as_ref().is_some_and(|record| record.mode().needs_keeper());
             if part { Ok(()) } else { say_no_more() }
         });
         self.outcome(said.map_err(FaultError::Wait))
@@ -249,7 +257,7 @@ impl Actor<'_, '_> {
     fn begin_when_told(&mut self) -> io::Result<()> {
         let stdin = io::stdin();
         let (Some(record), Some(waiter)) = (&self.record, &self.waiter) else { return Ok(()) };
-        let Some(target) = &record.target else { return Ok(()) };
+        let Some(target) = record.target() else { return Ok(()) };
         match waiter.until(record.deadline(), Some(stdin.as_fd()))? {
             wait::Woken::Ready => {}
             wait::Woken::Time => return Ok(()),
@@ -261,9 +269,9 @@ impl Actor<'_, '_> {
         if told.get(..n) != Some(BEGIN) {
             return Ok(());
         }
-        let begun = match record.mode {
-            Mode::Hang => hold(target, record.deadline()).map(|held| (Some(held), 0)),
-            _ => answer_with(record.status.unwrap_or(503)).map(|port| (None, port)),
+        let begun = match record.fault {
+            Fault::Error { status, .. } => answer_with(status).map(|port| (None, port)),
+            _ => hold(target, record.deadline()).map(|held| (Some(held), 0)),
         };
         match begun {
             Ok((held, port)) => {

@@ -5,5 +5,8 @@ pub(super) mod arm;
 pub(super) mod keeper;
 pub(super) mod lock;
 pub(super) mod mark;
+mod mode;
 pub mod record;
+mod stored;
+mod target;
 pub(super) mod timer;

@@ -1,7 +1,6 @@
 //! The fault on record: written by root before anything is touched, read by whoever must end or honour it.
 //! World-readable, root-owned, replaced as a whole; past its deadline it counts for nothing but recovery.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,37 +8,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::nginx::answer::{Answer, Endpoint};
-use crate::sys::attributes::Attributes;
+pub use super::mode::Mode;
+pub use super::stored::Parts;
+use super::stored::Stored;
+pub use super::target::{Answered, Kind, Target};
+use crate::nginx::answer::Endpoint;
 use crate::sys::file;
-use crate::sys::listening::Listening;
-use crate::sys::proc::{Credentials, Exe, Identity};
+use crate::sys::proc::{Exe, Identity};
 
 /// A record is a few hundred bytes, and some for each listening socket; what is larger isn't ours.
 const MAX_BYTES: u64 = 256 << 10;
-
-/// How nginx is made to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// nginx is stopped gracefully.
-    Stop,
-    /// nginx is killed, master and workers.
-    Crash,
-    /// Every process of nginx is held: connections open, nothing answers.
-    Hang,
-    /// Packets to nginx's ports vanish.
-    Drop,
-    /// Connections to nginx's ports are reset.
-    Reject,
-    /// Requests are answered 503, or --status.
-    Error,
-    /// Only `/health` says 503.
-    Unhealthy,
-    /// `/health` answers late.
-    Slow,
-}
 
 /// How far a fault has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -55,134 +33,62 @@ pub enum Phase {
 
 /// A fault and its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Record {
-    /// What was done.
-    pub mode: Mode,
+    /// What was done, to what.
+    pub fault: Fault,
     /// The boot in which the deadline counts; a reboot ends every fault.
     pub boot_id: String,
     /// The end, as milliseconds of `CLOCK_BOOTTIME`.
     pub deadline_boottime_ms: u64,
-    /// `slow`: how late `/health` answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay_ms: Option<u64>,
-    /// `error`: what requests are answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
     /// Tells this fault from every other one.
-    #[serde(default)]
     pub id: String,
     /// How far it has come.
-    #[serde(default)]
     pub phase: Phase,
     /// When it was started, RFC 3339.
-    #[serde(default)]
     pub started: String,
     /// Who started it.
-    #[serde(default)]
     pub by: String,
     /// The process that started it and watches over it; gone where that one was killed or has detached itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Identity>,
     /// The keeper that holds its lease; not known yet where nothing was injected yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keeper: Option<Identity>,
     /// The file that the command ran, and that its keepers run: it is known again also when it was replaced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Exe>,
-    /// Where `/health` is served.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<SocketAddr>,
-    /// The nginx that fails, and how it comes back; none where only `/health` fails.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
 }
 
-/// An nginx as it was before the fault: what it takes to know it again, and to start it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// Its master.
-    pub master: Identity,
-    /// What it ran.
-    pub exe: Exe,
-    /// Its arguments, without the program's name.
-    pub args: Vec<String>,
-    /// The folder it was started in.
-    pub cwd: PathBuf,
-    /// Its configuration.
-    pub conf: PathBuf,
-    /// The file that names its master.
-    pub pid_file: PathBuf,
-    /// Who it was to the kernel.
-    pub credentials: Credentials,
-    /// Whether it stays with the process that starts it.
-    pub foreground: bool,
-    /// Where it answers.
-    pub endpoint: Endpoint,
-    /// What it is asked for there.
-    #[serde(default = "root")]
-    pub path: String,
-    /// The systemd unit that runs it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// Where it takes connections from other machines.
-    #[serde(default)]
-    pub listens: Vec<SocketAddr>,
-    /// The inodes of its sockets; whoever runs the same file and holds one of them descends from it.
-    pub sockets: BTreeSet<u64>,
-    /// The program's name, as it was typed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What it had from whoever started it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attributes: Option<Attributes>,
-    /// All that the kernel said of where it could be reached.
-    #[serde(default)]
-    pub listening: Listening,
-    /// How it spoke at each TCP address, and what it answered there.
-    #[serde(default)]
-    pub answers: Vec<Answered>,
-    /// The users of its workers: what they leave behind is theirs.
-    #[serde(default)]
-    pub workers: BTreeSet<u32>,
-    /// The units that systemd stops with its unit, and that were active.
-    #[serde(default)]
-    pub dependents: Vec<String>,
-}
-
-fn root() -> String {
-    "/".to_owned()
-}
-
-/// What an address of nginx answered before the fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answered {
-    /// Where it was asked, and how.
-    pub endpoint: Endpoint,
-    /// What came.
-    pub was: Kind,
-}
-
-/// The kinds of answers that are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// nginx answered: a status, or by closing what it had read (`return 444`).
-    Status,
-    /// It takes connections, and says nothing that is HTTP: a stream.
-    Other,
-    /// Nobody takes connections there that could be seen from here.
-    Nothing,
-}
-
-impl Kind {
-    /// Of an answer.
-    pub(in crate::fault) fn of(answer: Answer) -> Self {
-        match answer {
-            Answer::Status(_) | Answer::NoStatus => Self::Status,
-            Answer::Cut | Answer::Silent => Self::Other,
-            Answer::Refused => Self::Nothing,
-        }
-    }
+/// What is done, with what that takes; nothing else can be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// This nginx is stopped.
+    Stop(Target),
+    /// This nginx is killed.
+    Crash(Target),
+    /// This nginx is held.
+    Hang(Target),
+    /// Packets for this nginx vanish.
+    Drop(Target),
+    /// Connections to this nginx are reset.
+    Reject(Target),
+    /// Requests to this nginx are answered for it.
+    Error {
+        /// The nginx.
+        target: Target,
+        /// With which status.
+        status: u16,
+    },
+    /// `/health` says 503.
+    Unhealthy {
+        /// Where it is served; records of older versions may not say.
+        health: Option<SocketAddr>,
+    },
+    /// `/health` answers late.
+    Slow {
+        /// Where it is served.
+        health: Option<SocketAddr>,
+        /// How late.
+        delay: Duration,
+    },
 }
 
 /// Why the record can't be known. Never to be taken for "no fault".
@@ -214,47 +120,69 @@ pub enum RecordError {
     },
 }
 
-impl Target {
-    /// What still holds after a reboot: pids, starts and inodes name others now.
-    pub(in crate::fault) fn of_another_boot(self) -> Self {
-        // What a unit gives its processes now, it gives them; nobody's nginx is otherwise for having been rebooted.
-        let attributes = self.attributes.filter(|_| self.unit.is_none());
-        Self { master: Identity { pid: 0, start_ticks: 0 }, sockets: BTreeSet::new(), attributes, ..self }
-    }
-}
-
-impl Mode {
-    /// Whether nginx itself is made to fail; otherwise only what `/health` says.
-    pub fn touches_nginx(self) -> bool {
-        !matches!(self, Self::Unhealthy | Self::Slow)
-    }
-
-    /// Whether packets for nginx are dropped, reset or redirected; nginx itself isn't touched.
-    pub fn touches_packets(self) -> bool {
-        matches!(self, Self::Drop | Self::Reject | Self::Error)
-    }
-
-    /// Whether the effect goes with the keeper: it holds nginx, or answers in its place.
-    pub fn needs_keeper(self) -> bool {
-        matches!(self, Self::Hang | Self::Error)
+impl Fault {
+    /// Of its parts, as they stand on the command line and in the file.
+    ///
+    /// # Errors
+    /// What of it makes no sense together.
+    pub fn new(mode: Mode, parts: Parts) -> Result<Self, &'static str> {
+        let Parts { target, status, delay, health } = parts;
+        if mode.touches_nginx() == target.is_none() {
+            return Err(if mode.touches_nginx() { "it names no nginx" } else { "it names an nginx" });
+        }
+        Ok(match (mode, target) {
+            (Mode::Stop, Some(target)) => Self::Stop(target),
+            (Mode::Crash, Some(target)) => Self::Crash(target),
+            (Mode::Hang, Some(target)) => Self::Hang(target),
+            (Mode::Drop, Some(target)) => Self::Drop(target),
+            (Mode::Reject, Some(target)) => Self::Reject(target),
+            (Mode::Error, Some(target)) => Self::Error { target, status: status.unwrap_or(503) },
+            (Mode::Slow, _) => Self::Slow { health, delay: delay.ok_or("it has no delay")? },
+            (_, _) => Self::Unhealthy { health },
+        })
     }
 
-    /// Whether nginx is gone as long as the fault lasts.
-    pub fn ends_nginx(self) -> bool {
-        matches!(self, Self::Stop | Self::Crash)
+    pub(super) fn into_parts(self) -> (Mode, Parts) {
+        let mode = self.mode();
+        let parts = match self {
+            Self::Stop(target)
+            | Self::Crash(target)
+            | Self::Hang(target)
+            | Self::Drop(target)
+            | Self::Reject(target) => Parts { target: Some(target), ..Parts::default() },
+            Self::Error { target, status } => {
+                Parts { target: Some(target), status: Some(status), ..Parts::default() }
+            }
+            Self::Unhealthy { health } => Parts { health, ..Parts::default() },
+            Self::Slow { health, delay } => Parts { health, delay: Some(delay), ..Parts::default() },
+        };
+        (mode, parts)
     }
 
-    /// As it is written on the command line.
-    pub fn name(self) -> &'static str {
+    /// Its name.
+    pub fn mode(&self) -> Mode {
         match self {
-            Self::Stop => "stop",
-            Self::Crash => "crash",
-            Self::Hang => "hang",
-            Self::Drop => "drop",
-            Self::Reject => "reject",
-            Self::Error => "error",
-            Self::Unhealthy => "unhealthy",
-            Self::Slow => "slow",
+            Self::Stop(_) => Mode::Stop,
+            Self::Crash(_) => Mode::Crash,
+            Self::Hang(_) => Mode::Hang,
+            Self::Drop(_) => Mode::Drop,
+            Self::Reject(_) => Mode::Reject,
+            Self::Error { .. } => Mode::Error,
+            Self::Unhealthy { .. } => Mode::Unhealthy,
+            Self::Slow { .. } => Mode::Slow,
+        }
+    }
+
+    /// The nginx that fails; none where only `/health` does.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Stop(target)
+            | Self::Crash(target)
+            | Self::Hang(target)
+            | Self::Drop(target)
+            | Self::Reject(target)
+            | Self::Error { target, .. } => Some(target),
+            Self::Unhealthy { .. } | Self::Slow { .. } => None,
         }
     }
 }
@@ -312,10 +240,24 @@ impl Record {
         (self.boot_id == boot_id && !left.is_zero()).then_some(left)
     }
 
+    /// What was done.
+    pub fn mode(&self) -> Mode {
+        self.fault.mode()
+    }
+
+    /// The nginx that fails; none where only `/health` does.
+    pub fn target(&self) -> Option<&Target> {
+        self.fault.target()
+    }
+
     /// Where and what to ask to see the effect: nginx itself, or `/health`.
     pub fn endpoint(&self) -> Option<(Endpoint, &str)> {
-        let health = || Some((Endpoint::http(self.health?), "/health"));
-        self.target.as_ref().map(|t| (t.endpoint.clone(), t.path.as_str())).or_else(health)
+        match &self.fault {
+            Fault::Unhealthy { health } | Fault::Slow { health, .. } => {
+                Some((Endpoint::http((*health)?), "/health"))
+            }
+            nginx => nginx.target().map(|t| (t.endpoint.clone(), t.path.as_str())),
+        }
     }
 
     /// The deadline, since boot.
@@ -360,5 +302,34 @@ mod tests {
         assert!(matches!(Record::read(dir.path()), Err(RecordError::Parse { .. })));
         file::replace(&path, b"{}", 0o666).unwrap();
         assert!(matches!(Record::read(dir.path()), Err(RecordError::Read { .. })));
+    }
+
+    #[test]
+    fn a_record_says_nothing_impossible_and_what_an_older_version_wrote_is_read() {
+        let read = |text: &str| serde_json::from_str::<Record>(text);
+        let of = |rest: &str| format!(r#"{{"boot_id":"b","deadline_boottime_ms":5000,{rest}}}"#);
+        let target = include_str!("older_target.json");
+        for (rest, told) in [
+            (r#""mode":"stop""#.to_owned(), "it names no nginx"),
+            (format!(r#""mode":"slow","delay_ms":5,"target":{target}"#), "it names an nginx"),
+            (r#""mode":"slow""#.to_owned(), "it has no delay"),
+        ] {
+            let error = read(&of(&rest)).unwrap_err().to_string();
+            assert!(error.contains(told), "{rest}: {error}");
+        }
+        for mode in ["stop", "crash", "hang", "drop", "reject", "error"] {
+            // `health` stood in every record, and `status` in none but that of `error`.
+            let rest =
+                format!(r#""mode":"{mode}","health":"127.0.0.1:8080","phase":"armed","target":{target}"#);
+            let record = read(&of(&rest)).unwrap();
+            assert_eq!((record.mode().name(), record.target().unwrap().master.pid), (mode, 37));
+            assert_eq!(record.phase, Phase::Armed);
+            let again = serde_json::to_string(&record).unwrap();
+            assert_eq!(read(&again).unwrap(), record);
+        }
+        let slow = read(&of(r#""mode":"slow","delay_ms":700,"health":"127.0.0.1:8080","id":"7""#)).unwrap();
+        let health = Some(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        assert_eq!(slow.fault, Fault::Slow { health, delay: Duration::from_millis(700) });
+        assert_eq!(read(&serde_json::to_string(&slow).unwrap()).unwrap(), slow);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::packets;
-use crate::fault::lease::record::{Mode, Record};
+use crate::fault::lease::record::{Fault, Mode, Record};
 use crate::nginx::answer::Answer;
 use crate::sys::clock::since_boot;
 use crate::sys::proc::Stat;
@@ -32,8 +32,8 @@ pub(in crate::fault) struct Observed {
 pub(in crate::fault) fn first(record: &Record, interrupted: &dyn Fn() -> bool) -> Option<Observed> {
     let limit = EFFECT.min(record.deadline().saturating_sub(since_boot()));
     // Of a short fault half is for being seen.
-    let silence = match record.mode {
-        Mode::Slow => Duration::from_millis(record.delay_ms.unwrap_or(0) / 2).min(SILENCE),
+    let silence = match record.fault {
+        Fault::Slow { delay, .. } => SILENCE.min(delay / 2),
         _ => SILENCE,
     };
     let silence = silence.min(limit / 2);
@@ -57,16 +57,16 @@ pub(in crate::fault) fn still(record: &Record, at_first: &Observed) -> Result<An
     if left < NEARLY {
         return Ok(at_first.answer);
     }
-    if record.mode == Mode::Hang {
+    if record.mode() == Mode::Hang {
         // A connection for each look would fill nginx's backlog.
         return still_held(record).map(|()| Answer::Silent);
     }
     let mut observed = look(record, LOOK);
-    if record.mode.touches_packets() && !observed.as_meant {
+    if record.mode().touches_packets() && !observed.as_meant {
         // nft may have failed for a reason of its own.
         observed = look(record, LOOK);
     }
-    let lost = match record.mode {
+    let lost = match record.mode() {
         Mode::Stop | Mode::Crash => observed.answer.is_some(),
         // What fails otherwise than it was meant still fails.
         Mode::Unhealthy | Mode::Slow => matches!(observed.answer, Answer::Status(200)),
@@ -75,7 +75,7 @@ pub(in crate::fault) fn still(record: &Record, at_first: &Observed) -> Result<An
     if !lost {
         return Ok(observed.answer);
     }
-    Err(match record.mode {
+    Err(match record.mode() {
         Mode::Stop | Mode::Crash => format!("something else started nginx: it {}", observed.answer),
         Mode::Unhealthy | Mode::Slow => format!("/health {} again", observed.answer),
         _ if observed.as_meant => format!("rules went: {}, before {}", observed.what, at_first.what),
@@ -84,20 +84,20 @@ pub(in crate::fault) fn still(record: &Record, at_first: &Observed) -> Result<An
 }
 
 fn look(record: &Record, patience: Duration) -> Observed {
-    if record.mode.touches_packets() {
+    if record.mode().touches_packets() {
         return packets_look();
     }
     let Some((endpoint, path)) = record.endpoint() else {
         return Observed { as_meant: false, what: "nothing to ask".into(), answer: Answer::Silent };
     };
-    if record.mode == Mode::Hang {
+    if record.mode() == Mode::Hang {
         // The kernel says first whether they stand.
         let stands = still_held(record);
         let answer = endpoint.ask(path, patience);
         return Observed { as_meant: stands.is_ok() && answer == Answer::Silent, ..said(answer) };
     }
     let answer = endpoint.ask(path, patience);
-    let as_meant = match record.mode {
+    let as_meant = match record.mode() {
         Mode::Unhealthy => answer == Answer::Status(503),
         Mode::Slow => answer == Answer::Silent,
         _ => !answer.is_some(),
@@ -120,7 +120,7 @@ fn packets_look() -> Observed {
 }
 
 fn still_held(record: &Record) -> Result<(), String> {
-    let Some(target) = &record.target else { return Ok(()) };
+    let Some(target) = record.target() else { return Ok(()) };
     let pid = target.master.pid;
     match Stat::of(pid) {
         Ok(stat) if stat.start_ticks == target.master.start_ticks && stat.state == 't' => Ok(()),

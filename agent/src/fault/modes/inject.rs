@@ -39,8 +39,8 @@ pub(in crate::fault) fn inject(
     port: u16,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> io::Result<Injected> {
-    let (Some(target), Some(master)) = (&record.target, master) else { return Ok(Injected::Yes) };
-    match record.mode {
+    let (Some(target), Some(master)) = (record.target(), master) else { return Ok(Injected::Yes) };
+    match record.mode() {
         Mode::Stop => stop(target, master, record.deadline(), interrupted),
         Mode::Crash => crash(target, master).map(|()| Injected::Yes),
         Mode::Drop | Mode::Reject | Mode::Error => redirect(record, target, port).map(|()| Injected::Yes),
@@ -51,7 +51,7 @@ pub(in crate::fault) fn inject(
 fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
     let left = record.deadline().saturating_sub(clock::since_boot());
     let udp = packets::reachable(&target.listening.udp);
-    packets::apply(record.mode, &target.listens, &udp, left, port)?;
+    packets::apply(record.mode(), &target.listens, &udp, left, port)?;
     failpoint("inject.signalled");
     Ok(())
 }
@@ -125,8 +125,8 @@ fn silent_within(
 /// During a `stop`: a master that goes on answering what it had begun is told to end more clearly, as `service nginx stop`
 /// does (QUIT, after 5 s TERM, after 10 s KILL). systemd does so itself.
 pub(in crate::fault) fn insist(record: &Record, injected: Option<Instant>) {
-    let (Some(target), Some(since)) = (&record.target, injected) else { return };
-    if record.mode != Mode::Stop || target.unit.is_some() || since.elapsed() < PATIENCE {
+    let (Some(target), Some(since)) = (record.target(), injected) else { return };
+    if record.mode() != Mode::Stop || target.unit.is_some() || since.elapsed() < PATIENCE {
         return;
     }
     let signal = if since.elapsed() < 2 * PATIENCE { Signal::TERM } else { Signal::KILL };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::Paths;
 use crate::fault::bounds::MAX;
 use crate::fault::error::FaultError;
-use crate::fault::lease::record::{Answered, Kind, Mode, Target};
+use crate::fault::lease::record::{Answered, Fault, Kind, Mode, Parts, Target};
 use crate::fault::modes::hold;
 use crate::fault::modes::packets;
 use crate::fault::plan::notes;
@@ -63,11 +63,21 @@ pub struct Request {
     pub by: String,
 }
 
+impl Request {
+    /// The fault that it asks for, of this nginx.
+    fn fault(&self, target: Option<Target>) -> Result<Fault, FaultError> {
+        let health = Some(self.health);
+        let parts = Parts { target, status: self.status, delay: self.delay, health };
+        let unfit = |what: &str| FaultError::Missing { mode: self.mode.name(), what: what.into() };
+        Fault::new(self.mode, parts).map_err(unfit)
+    }
+}
+
 /// What will be done, and how it comes back.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The nginx that will fail; none where only `/health` fails.
-    pub target: Option<Target>,
+    /// What will fail.
+    pub fault: Fault,
     /// Its workers right now.
     pub workers: Vec<Identity>,
     /// The environment it was started with, where we would have to start it again and it can be known.
@@ -96,7 +106,7 @@ pub(in crate::fault) fn permitted(paths: &Paths) -> Result<(), FaultError> {
 /// Why there will be no fault.
 pub fn plan(request: &Request) -> Result<Plan, FaultError> {
     let plan = rehearsed(request)?;
-    match (&plan.rehearsal.because, &plan.target) {
+    match (&plan.rehearsal.because, plan.fault.target()) {
         (Some(because), Some(target)) => {
             Err(FaultError::NoWayBack { pid: target.master.pid, because: because.clone() })
         }
@@ -116,7 +126,8 @@ pub fn rehearsed(request: &Request) -> Result<Plan, FaultError> {
     if !request.mode.touches_nginx() {
         healthy(request)?;
         let rehearsal = Rehearsal { can_be_brought_back: true, ..Rehearsal::default() };
-        return Ok(Plan { target: None, workers: Vec::new(), environment: None, notes, rehearsal });
+        let fault = request.fault(None)?;
+        return Ok(Plan { fault, workers: Vec::new(), environment: None, notes, rehearsal });
     }
     if let Some(what) = missing(request.mode) {
         return Err(FaultError::Missing { mode: request.mode.name(), what });
@@ -179,7 +190,7 @@ pub fn rehearsed(request: &Request) -> Result<Plan, FaultError> {
     }
     notes.extend(rehearsal.findings.iter().cloned());
     notes.extend(unit::is_booted().then(notes::after_a_reboot).flatten());
-    Ok(Plan { target: Some(found), workers, environment, notes, rehearsal })
+    Ok(Plan { fault: request.fault(Some(found))?, workers, environment, notes, rehearsal })
 }
 
 /// Whether this nginx may be made to end, where the mode does that.

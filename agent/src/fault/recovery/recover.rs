@@ -73,8 +73,8 @@ fn ended(paths: &Paths, role: Role, tell: Tell<'_>) -> Result<Ended, FaultError>
 
 /// Waits until `/health` isn't what the fault made of it; not for long, as it may fail for a reason of its own.
 pub(in crate::fault) fn health_again(record: &Record) {
-    let Some((health, path)) = record.endpoint().filter(|_| !record.mode.touches_nginx()) else { return };
-    let over = |answer| match record.mode {
+    let Some((health, path)) = record.endpoint().filter(|_| !record.mode().touches_nginx()) else { return };
+    let over = |answer| match record.mode() {
         Mode::Slow => answer != Answer::Silent,
         _ => matches!(answer, Answer::Status(200) | Answer::Refused),
     };
