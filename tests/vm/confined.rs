@@ -46,7 +46,7 @@ fn trial(vm: &mut Vm<'_>, start: &Start) -> anyhow::Result<String> {
     let before = vm.says(GROUPS)?;
     let said = to_its_end(vm, start)?;
     ensure!(vm.says(GROUPS)? == before, "control groups are left: {}", vm.says(GROUPS)?);
-    begin(vm, start, 250)?;
+    begin(vm, start)?;
     stays(vm, start)?;
     vm.says("systemctl kill -s KILL lab-stress")?;
     vm.until(&format!(
@@ -59,17 +59,22 @@ fn trial(vm: &mut Vm<'_>, start: &Start) -> anyhow::Result<String> {
     Ok(said)
 }
 
-fn begin(vm: &mut Vm<'_>, start: &Start, secs: u32) -> anyhow::Result<()> {
+/// Starts a run that lasts until it is killed, and waits until its workers are there.
+fn begin(vm: &mut Vm<'_>, start: &Start) -> anyhow::Result<()> {
+    ask_for(vm, start, 3600)?;
+    let threads = "$(ls /proc/$(systemctl show -P MainPID lab-stress)/task | wc -l)";
+    vm.until(&format!("test {threads} -gt 1"))
+        .with_context(|| format!("it doesn't start: {:?}", vm.sh("cat /run/stress.told")))
+}
+
+fn ask_for(vm: &mut Vm<'_>, start: &Start, secs: u32) -> anyhow::Result<()> {
     vm.says("rm -f /run/stress.said")?;
     vm.says(&format!(
         "{} -p StandardOutput=file:/run/stress.said -p StandardError=file:/run/stress.told \
          agent stress --cpu all --secs {secs} --priority normal --json",
         start.by
-    ))?;
-    vm.until(&format!(
-        "test $(ls /proc/$(systemctl show -P MainPID lab-stress)/task | wc -l) -gt 1 && test -e {UNIT}"
     ))
-    .with_context(|| format!("it doesn't start: {:?}", vm.sh("cat /run/stress.told")))
+    .map(drop)
 }
 
 /// While it works: every thread is in the unit and on its processors, and the unit's limits are what they were.
@@ -88,9 +93,8 @@ fn stays(vm: &mut Vm<'_>, start: &Start) -> anyhow::Result<()> {
 
 /// A run that ends by itself; gives what it says of its load.
 fn to_its_end(vm: &mut Vm<'_>, start: &Start) -> anyhow::Result<String> {
-    begin(vm, start, 15)?;
-    stays(vm, start)?;
-    vm.until(&format!("! test -e {UNIT}"))?;
+    ask_for(vm, start, 15)?;
+    vm.until(&format!("test -s /run/stress.said && ! test -e {UNIT}"))?;
     let summary = "tail -n 1 /run/stress.said | jq -r";
     let ended = vm.says(&format!("{summary} '.ended'"))?;
     ensure!(ended == "deadline", "it ended by {ended}: {}", vm.says("cat /run/stress.told")?);

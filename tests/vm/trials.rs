@@ -7,6 +7,10 @@ use std::time::Instant;
 use crate::image::Image;
 use crate::machine::Vm;
 
+/// What helps to understand what went wrong.
+const STATE: &str = "cat /run/lab.watch; systemctl list-jobs; systemctl --failed --no-pager -q; agent status; \
+                     ps -e -o pid,ppid,stat,args --sort pid; journalctl -b -q --no-pager -o short-monotonic -n 200";
+
 type Try = Box<dyn Fn(&mut Vm<'_>) -> anyhow::Result<String> + Send>;
 
 /// Something that is tried on a machine that is at rest; it leaves it so if it doesn't spoil it.
@@ -85,13 +89,15 @@ fn on<'a>(image: &'a Image, machine: &mut Option<Vm<'a>>, trial: &Trial) -> anyh
         Some(vm) => vm,
         None => Vm::boot(image, trial.cpus)?,
     };
-    let said = (trial.of)(&mut vm).map_err(|e| {
-        let state = vm.sh(
-            "systemctl --failed --no-pager -q; ps -e -o pid,ppid,stat,args --sort pid | grep -v ' \\['; \
-                           journalctl -b -q --no-pager -o short-monotonic -n 40; cat /run/lab.watch",
-        );
-        e.context(state.map_or_else(|e| format!("{e:#}"), |said| said.text))
-    })?;
+    let said = match (trial.of)(&mut vm) {
+        Ok(said) => said,
+        Err(e) => {
+            let state = vm.sh(STATE).map_or_else(|e| format!("{e:#}"), |said| said.text);
+            let log = image.cache.join(format!("wrong-{}.log", trial.name.replace(' ', "-")));
+            std::fs::write(&log, format!("{e:#}\n\n{state}\n"))?;
+            return Err(e.context(format!("(all in {})", log.display())));
+        }
+    };
     *machine = Some(vm).filter(|_| !trial.spoils);
     Ok(said)
 }
