@@ -6,6 +6,9 @@ const TIME_OUT_MS: i64 = 5000;
 /// How much a load balancer's period may be off the setting: some 14 ms a probe were measured, at any interval.
 const DRIFT_MS: i64 = 20;
 
+/// How far a probe may be from its beat, either way.
+const JITTER_MS: i64 = 200;
+
 /// An interval, and how far one may be off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
@@ -50,9 +53,11 @@ impl Expected {
     }
 
     /// How long an answer may have taken whose length isn't known: up to the time-out, and so little that a missing
-    /// probe can't hide in it. At intervals of 5 s that leaves some 2 to 3 s of the 4 s that a time-out can be set to.
+    /// probe can't hide in it. At intervals of 5 s that leaves some 1.6 to 3 s of the 4 s that a time-out can be set to.
     pub fn longest_answer_ms(&self, resolution_ms: i64) -> i64 {
-        let room = self.interval_ms - self.tolerance_ms - resolution_ms - self.interval_ms / 5;
+        // Two stamps, and the jitter of two probes, can make two intervals look shorter.
+        let unsure_ms = resolution_ms + (self.interval_ms / 5).max(resolution_ms + 2 * JITTER_MS);
+        let room = self.interval_ms - self.tolerance_ms - unsure_ms;
         room.clamp(0, self.timeout_ms.max(0))
     }
 }
@@ -67,7 +72,7 @@ mod tests {
             Expected::new(interval_ms, None).with_timeout(timeout_ms).longest_answer_ms(resolution_ms)
         };
         assert_eq!(longest(5000, None, 1), 2999);
-        assert_eq!(longest(5000, None, 1000), 2000);
+        assert_eq!(longest(5000, None, 1000), 1600);
         assert_eq!(longest(5000, Some(2000), 1), 2000);
         assert_eq!(longest(5000, Some(4000), 1), 2999, "a missing probe would hide in it");
         assert_eq!(longest(30_000, None, 1000), 5000, "the default");

@@ -61,7 +61,7 @@ pub(super) fn of_many(ends: &[Window], known: bool, enough: usize) -> Option<i64
             ends.iter().zip(ends.iter().skip(m)).map(|(a, b)| b.middle() - a.middle()).collect();
         lags.sort_unstable();
         let middle = *lags.get(lags.len() / 2)?;
-        let slack = (middle / 10).max(if middle >= SHORTEST_MS { unsure_ms } else { 0 });
+        let slack = (middle / 10).max(if middle >= SHORTEST_MS { unsure_ms + JITTER_MS } else { 0 });
         let is_near = |lag: &&i64| (**lag - middle).abs() <= slack;
         let near = lags.iter().filter(is_near).count();
         let mean = || lags.iter().filter(is_near).sum::<i64>() as f64 / near.max(1) as f64;

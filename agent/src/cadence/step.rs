@@ -6,7 +6,9 @@ use super::expected::Expected;
 
 /// Probes on each side of the step, and how many of them may be slow answers.
 pub(super) const SIDE: usize = 15;
-const OUTLIERS: usize = 3;
+const OUTLIERS: usize = 4;
+/// Probes on one side that are next to the step, and farthest from it.
+const HALF: usize = 7;
 /// Neighbours of the step of which two must show it.
 const NEAR: usize = 3;
 /// How even the others are: load balancers jitter by up to 200 ms each way.
@@ -34,7 +36,10 @@ pub(super) fn is_step(windows: impl ExactSizeIterator<Item = Window> + Clone, ex
     let phase =
         |(beats, window): (i64, Window)| window.middle() - first.middle() - beats * expected.interval_ms;
     let before = Side::new(counted.clone().take(SIDE).map(phase));
-    let after = Side::new(counted.skip(SIDE).map(phase));
+    let after = Side::new(counted.clone().skip(SIDE).map(phase));
+    if !jumps(counted.map(phase), expected.tolerance_ms) {
+        return false;
+    }
     let resolution_ms = first.resolution_ms();
     let least = expected.tolerance_ms + if resolution_ms >= 1000 { resolution_ms - 100 } else { 0 };
     if (after.middle() - before.middle()).abs() < least {
@@ -47,6 +52,23 @@ pub(super) fn is_step(windows: impl ExactSizeIterator<Item = Window> + Clone, ex
     let even = |(low, high): (i64, i64)| high - low < EVEN_MS + resolution_ms;
     let (most, most_after) = (before.most(), after.most());
     all_parted || even(most) && even(most_after) && parted(most, most_after)
+}
+
+/// Whether the phase moves from one probe to the next, and by more than it moves on each side of that: where jitter adds
+/// up, it goes astray slowly.
+fn jumps(phases: impl Iterator<Item = i64>, tolerance_ms: i64) -> bool {
+    let mut all = [0; 2 * SIDE];
+    all.iter_mut().zip(phases).for_each(|(to, phase)| *to = phase);
+    let middle = |from: usize| {
+        let mut some = [0; HALF];
+        some.copy_from_slice(&all[from..from + HALF]);
+        some.sort_unstable();
+        some[HALF / 2]
+    };
+    let (first, near) = (middle(0), middle(SIDE - HALF));
+    let (near_after, last) = (middle(SIDE), middle(2 * SIDE - HALF));
+    let moves = (near - first).abs().max((last - near_after).abs());
+    (near_after - near).abs() >= tolerance_ms + moves
 }
 
 /// The phases of the probes on one side, milliseconds.
@@ -94,5 +116,6 @@ mod tests {
         assert!(!is_late(1, 0, |_| 0) && !is_late(1, 600, |_| 0));
         assert!(!is_late(1, 0, |n| if (13..18).contains(&n) { 1800 } else { 0 }), "five slow ones");
         assert!(!is_late(1000, 0, |n| n * 7919 % 2000), "all of them uneven");
+        assert!(!is_late(1, 0, |n| n * 120), "gone astray by 120 ms a probe");
     }
 }

@@ -33,7 +33,16 @@ impl Schedule {
             if other.phases.is_plain() {
                 return;
             }
-            self.other = None;
+            let slower = self.other.take().filter(|other| other.of_all && !other.patient);
+            self.other = slower.and_then(|other| {
+                // Its answers may only have been quick so far.
+                let windows = self.recent.iter().map(|seen| seen.1);
+                let phases = interval::of_one(windows, other.phases.expected)?;
+                Some(Other { phases, patient: true, ..other })
+            });
+            if self.other.is_some() {
+                return;
+            }
         }
         let of_all = self.probes <= FIRST;
         if self.prompt.is_plain() || of_all && self.probes <= ENOUGH_ALL {
