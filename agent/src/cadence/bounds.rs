@@ -37,6 +37,8 @@ struct Guess {
 pub(super) struct Bounds {
     expected: Expected,
     guesses: Vec<Guess>,
+    /// Where the next ones are put together.
+    spare: Vec<Guess>,
     /// The first probe of the run, in which no beat was counted in two ways for long.
     origin: (Window, i64),
     first: Window,
@@ -50,6 +52,7 @@ impl Bounds {
         let mut bounds = Self {
             expected,
             guesses: Vec::with_capacity(2),
+            spare: Vec::new(),
             origin: (window, 0),
             first: window,
             last: window,
@@ -141,7 +144,8 @@ impl Bounds {
             self.begin(window, missed + skipped, at_most - missed + more);
             return least;
         }
-        let mut next: Vec<Guess> = Vec::with_capacity(2);
+        let mut next = std::mem::take(&mut self.spare);
+        next.clear();
         for guess in &self.guesses {
             let (least, most) = self.beats(guess, window);
             for beats in least..=most.min(least + 2) {
@@ -164,11 +168,14 @@ impl Bounds {
                 }
             }
         }
-        next.sort_by_key(|guess| guess.missed);
-        next.truncate(MAX_GUESSES);
-        if !next.is_empty() {
-            self.guesses = next;
+        if next.len() > 1 {
+            next.sort_by_key(|guess| guess.missed);
+            next.truncate(MAX_GUESSES);
         }
+        if !next.is_empty() {
+            std::mem::swap(&mut self.guesses, &mut next);
+        }
+        self.spare = next;
         if least == 1 {
             let interval = window.from_ms - self.last.from_ms;
             let (low, high) = self.spread.unwrap_or((interval, interval));

@@ -146,14 +146,18 @@ impl Cadence {
         self.resolution_ms = self.resolution_ms.max(arrival.ended.resolution_ms());
         self.first_ms = Some(self.first_ms.map_or(at_ms, |first| first.min(at_ms)));
         self.last_ms = self.last_ms.max(Some(at_ms));
-        if self.streams.len() >= MAX_PATHS && !self.streams.contains_key(&arrival.stream) {
+        let known = self.streams.get(&arrival.stream).map(|stream| stream.expected);
+        if known.is_none() && self.streams.len() >= MAX_PATHS {
             self.forgotten += 1;
             return None;
         }
-        let stream = self.streams.entry(arrival.stream).or_default();
-        if let Some(expected) = self.expected.or(stream.expected) {
+        if let Some(expected) = self.expected.or(known.flatten()) {
+            if known.is_none() {
+                self.streams.insert(arrival.stream, Stream::default());
+            }
             return self.place(arrival, expected);
         }
+        let stream = self.streams.entry(arrival.stream).or_default();
         if stream.pending.len() >= MAX_PENDING {
             stream.pending.pop_front();
         }
@@ -192,7 +196,7 @@ impl Cadence {
 
     fn place(&mut self, arrival: ProbeArrival, expected: Expected) -> Option<i64> {
         let (at_ms, key) = (arrival.ended.to_ms, (arrival.node, arrival.stream));
-        if !self.schedules.contains_key(&key) && self.schedules.len() >= MAX_SCHEDULES {
+        if self.schedules.len() >= MAX_SCHEDULES && !self.schedules.contains_key(&key) {
             let oldest = self.schedules.iter().min_by_key(|(_, s)| s.last_ms()).map(|(key, _)| *key);
             oldest.map(|key| self.schedules.remove(&key));
             self.forgotten += 1;

@@ -23,6 +23,8 @@ pub(super) struct Phases {
     rhythms: Vec<Rhythm>,
     /// Probes that belong to no rhythm.
     extra: u64,
+    /// How many were missed and out of rhythm so far, in all of them.
+    broken: (u64, u64),
     pub(super) troubles: Troubles,
 }
 
@@ -55,15 +57,19 @@ impl Summary {
 
 impl Phases {
     pub(super) fn new(expected: Expected) -> Self {
-        Self { expected, rhythms: Vec::new(), extra: 0, troubles: Troubles::default() }
+        Self { expected, rhythms: Vec::new(), extra: 0, broken: (0, 0), troubles: Troubles::default() }
     }
 
     /// Takes a probe. `alone` says that no other node was seen since the given time. Returns the interval since the
     /// probe before it in the same rhythm.
     pub(super) fn observe(&mut self, window: Window, alone: &dyn Fn(i64) -> bool) -> Option<i64> {
-        let (missed, off) = self.broken();
+        let (missed, off) = self.broken;
         let interval = self.place(window, alone);
-        let (missed_now, off_now) = self.broken();
+        self.broken = self
+            .rhythms
+            .iter()
+            .fold((0, 0), |(missed, off), rhythm| (missed + rhythm.missed().0, off + rhythm.off));
+        let (missed_now, off_now) = self.broken;
         if missed_now > missed || off_now > off {
             let (missed, off) = (missed_now.saturating_sub(missed), off_now.saturating_sub(off));
             self.troubles.add(window.to_ms, missed, off);
@@ -75,8 +81,7 @@ impl Phases {
 
     /// How many were missed and out of rhythm so far.
     pub(super) fn broken(&self) -> (u64, u64) {
-        let sum = |of: &dyn Fn(&Rhythm) -> u64| self.rhythms.iter().map(of).sum();
-        (sum(&|rhythm| rhythm.missed().0), sum(&|rhythm| rhythm.off))
+        self.broken
     }
 
     fn place(&mut self, window: Window, alone: &dyn Fn(i64) -> bool) -> Option<i64> {
