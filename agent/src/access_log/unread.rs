@@ -66,6 +66,8 @@ mod tests {
         let line = br#"10.0.0.1 - - [2023-11-14] "GET / HTTP/1.1" 200 5 "-" "ELB-HealthChecker/2.0""#;
         let unread = Unread::of(line, &formats).unwrap();
         assert_eq!((unread.format.as_str(), unread.stopped_at), ("combined", 14), "{unread:?}");
+        let unread = Unread::of(br#"{"remote_addr":"10.0.0.1"}"#, &formats).unwrap();
+        assert_eq!((unread.stopped_at, unread.expected.as_str()), (0, "an address"));
         let line = b"10.0.0.1 - - [14/Nov/2023:22:13:20 +0000] GET";
         assert_eq!(Unread::of(line, &formats).unwrap().expected, "a quotation mark");
         let short = br#"10.0.0.1 - - [14/Nov/2023:22:13:20 +0000] "GET / HTTP/1.1" 200 5 "-" "ELB-HealthChecker/2.0" x"#;

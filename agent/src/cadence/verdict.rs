@@ -201,7 +201,10 @@ fn explain(reason: Reason, nodes: &[NodeReport]) -> String {
         Reason::OffRhythm | Reason::OtherInterval => {
             nodes.iter().filter_map(|node| blame(node, reason)).collect()
         }
-        Reason::OnTime => nodes.iter().filter_map(failing).chain(nodes.iter().filter_map(past)).collect(),
+        Reason::OnTime => {
+            let all = || nodes.iter();
+            all().filter_map(failing).chain(all().filter_map(past)).chain(all().filter_map(besides)).collect()
+        }
         _ => Vec::new(),
     };
     let more = match blamed.len() {
@@ -231,7 +234,8 @@ fn blame(node: &NodeReport, reason: Reason) -> Option<String> {
         }
         NodeState::Off | NodeState::Late => {
             let missed = match node.missed_max {
-                Some(most) => format!("{} or {most}", node.missed),
+                Some(most) if most == node.missed + 1 => format!("{} or {most}", node.missed),
+                Some(most) => format!("{} to {most}", node.missed),
                 None => node.missed.to_string(),
             };
             let overdue = if node.state == NodeState::Late { ", the next is overdue" } else { "" };
@@ -251,6 +255,11 @@ fn failing(node: &NodeReport) -> Option<String> {
     let codes = node.codes.iter().filter(|(code, _)| !code.starts_with('2'));
     let codes: Vec<String> = codes.map(|(code, count)| format!("{count} with {code}")).collect();
     (!codes.is_empty()).then(|| format!("{} was answered {}", name(node), codes.join(", ")))
+}
+
+/// Probes of a node that belong to no rhythm.
+fn besides(node: &NodeReport) -> Option<String> {
+    (node.extra > 0).then(|| format!("{} sent {} besides, in no rhythm", name(node), node.extra))
 }
 
 /// What was wrong with a node that is well again.
@@ -349,6 +358,20 @@ mod tests {
         assert_eq!(verdict(6, &log(6, 0, 25_000, 0), 36_500).0, Reason::OffRhythm);
         let held = Log { whole: false, ..log(6, 0, 25_000, 0) };
         assert_eq!(verdict(6, &held, 36_500).0, Reason::Buffered);
+    }
+
+    #[test]
+    fn probes_in_no_rhythm_beside_one_that_is_right_are_told() {
+        let mut cadence = cadence(0);
+        for n in 0..40 {
+            cadence.observe(probe("10.0.0.1", n * 5000));
+            if n % 6 == 0 {
+                cadence.observe(probe("10.0.0.1", n * 5000 + 2300));
+            }
+        }
+        let verdict = judge(&cadence, &log(47, 0, 195_000, 0), &Period::until(196_000));
+        assert_eq!(verdict.answer, Answer::Yes);
+        assert!(verdict.explanation.ends_with("but 10.0.0.1 sent 7 besides, in no rhythm"), "{verdict:?}");
     }
 
     #[test]

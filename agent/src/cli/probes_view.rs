@@ -205,11 +205,13 @@ fn row(node: &NodeReport, width: usize) -> String {
     };
     let of = [node.path.as_deref(), node.host.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let streams = if node.streams > 1 { format!(" ({} streams)", node.streams) } else { String::new() };
+    let extra = if node.extra > 0 { format!(" ({} in no rhythm)", node.extra) } else { String::new() };
     let codes = node.codes.iter().filter(|(code, _)| !code.starts_with('2'));
     let codes: String = codes.map(|(code, count)| format!(" ({count} with {code})")).collect();
     let (ip, probes) = (node.node.to_string(), node.probes);
-    let line =
-        format!("{ip:<width$} {probes:>7} {missed:>7}   {intervals:>28}   {state:<14} {of}{streams}{codes}");
+    let line = format!(
+        "{ip:<width$} {probes:>7} {missed:>7}   {intervals:>28}   {state:<14} {of}{streams}{extra}{codes}"
+    );
     line.trim_end().to_owned()
 }
 

@@ -238,6 +238,9 @@ fn length(var: Var, text: &[u8], next: Option<&Piece>) -> Option<usize> {
         return Some(fixed);
     }
     let run = text.iter().take_while(|b| belongs(var, **b)).count();
+    if run == 0 && matches!(var, Var::Addr | Var::PeerAddr) {
+        return None; // somebody has connected
+    }
     if var == Var::Msec {
         // Three decimals, whatever stands beside them.
         let whole = text.iter().take_while(|b| b.is_ascii_digit()).count();
