@@ -68,7 +68,7 @@ fn jumps(phases: impl Iterator<Item = i64>, tolerance_ms: i64) -> bool {
     let (first, near) = (middle(0), middle(SIDE - HALF));
     let (near_after, last) = (middle(SIDE), middle(2 * SIDE - HALF));
     let moves = (near - first).abs().max((last - near_after).abs());
-    (near_after - near).abs() >= tolerance_ms + moves
+    (near_after - near).abs() >= tolerance_ms + moves.min(tolerance_ms / 2)
 }
 
 /// The phases of the probes on one side, milliseconds.

@@ -1,6 +1,7 @@
 //! The load balancer's own side: the health-check logs that Application Load Balancers deliver to S3, a gzip file a node
 //! every five minutes
-//! (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-health-check-logs.html>).
+//! (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-health-check-logs.html>, and for
+//! the fields of CloudWatch's delivery the CDK's `CfnLoadBalancerAlbHealthCheckLogsRecordFields`; both as of 2026-11-27).
 //!
 //! `read`: files and lines. `join`: each check beside the request in the target's own log.
 
