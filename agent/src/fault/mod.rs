@@ -9,6 +9,7 @@ mod bounds;
 mod error;
 pub mod event;
 mod failpoint;
+mod family;
 pub mod history;
 mod lease;
 pub mod machine;

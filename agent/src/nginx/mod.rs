@@ -4,6 +4,7 @@ pub mod answer;
 pub mod ask;
 pub(crate) mod built;
 pub mod conf;
+mod configured;
 pub mod master;
 pub mod target;
 mod title;

@@ -1,5 +1,7 @@
 //! What an actor does: each [`Action`] of the machine, and what came of it. Decides nothing: that is the machine's.
 
+mod arming;
+mod ending;
 mod perform;
 mod shutdown;
 mod wait;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::fault::failpoint::failpoint;
+use crate::fault::family::{end_orphans, verified};
 use crate::fault::lease::record::{Mode, Record, Target};
 use crate::fault::modes::packets;
 use crate::fault::plan::unit;
-use crate::fault::recovery::restore::end_orphans;
 use crate::sys::clock;
 use crate::sys::listening::Listening;
 use crate::sys::pidfd::Handle;
@@ -54,11 +54,6 @@ fn redirect(record: &Record, target: &Target, port: u16) -> io::Result<()> {
     packets::apply(record.mode(), &target.listens, &udp, left, port)?;
     failpoint("inject.signalled");
     Ok(())
-}
-
-/// Opens a process of the target and verifies that it runs the same file.
-pub(in crate::fault) fn verified(target: &Target, id: Identity) -> io::Result<Option<Handle>> {
-    Ok(Handle::open(id)?.filter(|_| target.exe.is_run_by(id.pid)))
 }
 
 /// Gracefully: it stops listening at once and goes on answering what it has begun. In force when nobody listens any more;

@@ -3,19 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::fault::family::{end_orphans, is_ours, verified};
 use crate::fault::lease::record::Target;
-use crate::fault::modes::inject::verified;
 use crate::fault::plan::unit;
 use crate::fault::recovery::compare;
 use crate::fault::recovery::start::start;
 use crate::nginx::answer::Answer;
-use crate::nginx::master::{Known, has_workers_or_keeps_title, is_master, read_pid, successor};
+use crate::nginx::master::{Known, read_pid, successor};
 use crate::sys::attributes::Attributes;
 use crate::sys::become_like::adjust;
 use crate::sys::pidfd::Handle;
@@ -180,11 +179,6 @@ fn current(target: &Target) -> Option<Identity> {
     })
 }
 
-/// Whether the recorded master still runs.
-fn is_ours(target: &Target) -> bool {
-    target.master.is_alive() && target.exe.is_run_by(target.master.pid)
-}
-
 /// Continues the master and its workers where they are stopped; those that a keeper of ours holds by ending that
 /// one, as nobody but the tracer can let them go, and the kernel does when it dies.
 fn carry_on(target: &Target, master: Identity, is_keeper: &dyn Fn(i32) -> bool) -> io::Result<()> {
@@ -217,50 +211,4 @@ fn end_master(target: &Target) -> io::Result<()> {
         master.signal(signal)?;
     }
     if master.wait_end(ENDED) { Ok(()) } else { Err(io::Error::other("the old master does not end")) }
-}
-
-/// Ends the processes that descend from the recorded master and survived it: they run the same file, hold one of
-/// its sockets, and belong to no master that runs.
-pub(in crate::fault) fn end_orphans(target: &Target) -> io::Result<()> {
-    let end = Instant::now() + ENDED;
-    loop {
-        let orphans = orphans(target)?;
-        if orphans.is_empty() {
-            return Ok(());
-        }
-        for orphan in &orphans {
-            orphan.signal(Signal::KILL)?;
-        }
-        if !orphans.iter().all(|o| o.wait_end(end.saturating_duration_since(Instant::now()))) {
-            return Err(io::Error::other("workers of the old master do not end"));
-        }
-    }
-}
-
-fn orphans(target: &Target) -> io::Result<Vec<Handle>> {
-    if is_ours(target) {
-        return Ok(Vec::new());
-    }
-    // Nobody else's processes are looked into: they may have a million descriptors.
-    let is_theirs = |pid: i32| {
-        let uid = std::fs::metadata(format!("/proc/{pid}")).map(|m| m.uid());
-        target.workers.is_empty()
-            || uid.is_ok_and(|uid| uid == target.credentials.uid || target.workers.contains(&uid))
-    };
-    let suspects = proc::pids().into_iter().filter(|pid| target.exe.is_run_by(*pid) && is_theirs(*pid));
-    let suspects: Vec<i32> = suspects.filter(|pid| descends(target, *pid)).collect();
-    let mut found = Vec::new();
-    for pid in suspects {
-        let Ok((id, stat)) = Identity::of(pid).and_then(|id| Ok((id, Stat::of(pid)?))) else { continue };
-        // The master of an upgraded binary inherits the sockets as well.
-        if has_workers_or_keeps_title(pid) || is_master(stat.parent) || !proc::shares_our_namespaces(pid) {
-            continue;
-        }
-        found.extend(verified(target, id)?.filter(|_| descends(target, pid)));
-    }
-    Ok(found)
-}
-
-fn descends(target: &Target, pid: i32) -> bool {
-    !proc::sockets(pid).is_disjoint(&target.sockets)
 }
