@@ -63,6 +63,12 @@ fn the_readme() {
     assert!(picture.exists(), "`make docs` takes the picture");
 }
 
+/// Details belong in the manual.
+#[test]
+fn the_readme_has_at_most_200_lines() {
+    assert!(fs::read_to_string(root().join("README.md")).unwrap().lines().count() <= 200);
+}
+
 #[test]
 fn the_manual() {
     all_hold("the_manual", &pages("packaging/papers/pages"));

@@ -19,8 +19,8 @@ use crate::stress::plan::{Of, Priority, Wish, Workers};
 ///
 /// Exit code: 0 what was asked for was reached, within 2 points: with --cpu alone and with --target the host was as busy
 /// as that or busier, with --load and --profile each worker had its share, with --alarm and --until-alarm the alarm is
-/// certain; 1 it was not; 2 an impossible wish; 3 the alarm is only possible, or the host doesn't allow a run; 129, 130 or
-/// 143 interrupted.
+/// certain; 1 it was not; 2 what was asked for is impossible; 3 the alarm is only possible, or the host doesn't allow a
+/// run; 129, 130 or 143 interrupted.
 #[derive(Debug, clap::Args)]
 #[command(
     version,
