@@ -4,12 +4,13 @@
 build:
 	cargo build --release
 
-# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent; the drill's report is
-# left in target/demo. Only root may make nginx fail, so the demo runs with its rights.
+# About a minute: two targets behind a simulated load balancer, and all four jobs of the agent; the drill's report and a
+# picture of it all are left in target/demo. `make demo WATCH=1` begins once `agent watch` is open beside it. Only root may
+# make nginx fail, so the demo runs with its rights.
 demo:
 	packaging/deps.sh nginx curl cc
 	cargo build --release --workspace
-	$(if $(filter 0,$(shell id -u)),,sudo) target/release/demo
+	$(if $(filter 0,$(shell id -u)),,sudo) env WATCH=$(WATCH) target/release/demo
 
 # Everything that the gate runs. Where zig cannot be had (75) the package is not tested.
 test: check
@@ -78,7 +79,7 @@ test-pages:
 	cargo build --workspace
 	mkdir -p target/pages
 	cd target/pages && npm pack --silent axe-core@$(AXE) && tar -xzf axe-core-$(AXE).tgz package/axe.min.js
-	AXE_JS=$(CURDIR)/target/pages/package/axe.min.js cargo test -p asg-agent-tests --test e2e -- --ignored drill::pages
+	AXE_JS=$(CURDIR)/target/pages/package/axe.min.js cargo test -p asg-agent-tests --test e2e -- --ignored drill::pages watch::page
 
 # The aarch64 package on an arm64 Debian under qemu's user emulation; wants root. Minutes, so not part of the gate.
 test-arm64:

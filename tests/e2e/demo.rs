@@ -102,11 +102,22 @@ fn the_story_is_told_to_its_end() {
     }
     // The drill says the one, the load balancer the other.
     demo.wait_for_lines(&["recovered", "is healthy"]);
-    for text in ["timeline", "hypothesis", "clean-up", "safety", "report.html", "The end"] {
+    for text in [
+        "timeline",
+        "hypothesis",
+        "clean-up",
+        "safety",
+        "report.html",
+        "5. agent watch",
+        "agent-watch.svg",
+        "The end",
+    ] {
         demo.wait_for_line(text);
     }
     assert!(demo.running.wait(LIMIT).unwrap().success());
     assert!(fs::read_to_string(demo.place.join("report/report.html")).unwrap().ends_with("</html>\n"));
+    let picture = fs::read_to_string(demo.place.join("report/agent-watch.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.contains("/health says"), "{picture}");
     demo.leaves_nothing();
 }
 

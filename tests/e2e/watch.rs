@@ -1,5 +1,7 @@
 //! `agent watch` on a real terminal beside a real daemon.
 
+mod page;
+
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -154,6 +156,11 @@ fn once_is_one_plain_picture_with_the_verdict_as_its_exit_code() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("HEALTHY") && !text.contains('\u{1b}'), "{text}");
+    let file = place.join("picture.svg");
+    let output = once(&["--svg", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let svg = std::fs::read_to_string(&file).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.contains("HEALTHY") && svg.contains("/health says"), "{svg}");
     nginx.stop().unwrap();
     daemon.wait_for(503, Duration::from_secs(10)).unwrap();
     let output = once(&["--json"]);

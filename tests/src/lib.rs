@@ -6,6 +6,7 @@ pub mod alb;
 pub mod background;
 pub mod bench;
 pub mod cable;
+pub mod chromium;
 pub mod client;
 pub mod cloud;
 pub mod daemon;

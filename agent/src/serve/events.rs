@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Bytes, Frame};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
@@ -99,7 +100,8 @@ impl Meter {
 
 /// Keeps the last hour: looks every cell. Ends with the daemon.
 pub(super) async fn keep_history(sources: Arc<Sources>, history: watch::Sender<History>) {
-    let ticks = match Ticks::every(Duration::from_secs(CELL_SECS.unsigned_abs())) {
+    let first = until_first_look(Timestamp::now().as_millisecond());
+    let ticks = match Ticks::every(Duration::from_secs(CELL_SECS.unsigned_abs()), first) {
         Ok(ticks) => ticks,
         Err(e) => return tracing::warn!("the last hour is not kept: no timer: {e}"),
     };
@@ -113,9 +115,25 @@ pub(super) async fn keep_history(sources: Arc<Sources>, history: watch::Sender<H
     }
 }
 
+/// Until the first look, which is a second before the end of a cell by the clock, and so are those after it: one that
+/// comes a little early or late on a busy machine leaves no cell empty, whose minute would then be no datapoint.
+fn until_first_look(now_ms: i64) -> Duration {
+    let cell = CELL_SECS * 1000;
+    let wait = (cell - 1000 - now_ms).rem_euclid(cell);
+    Duration::from_millis(if wait == 0 { cell } else { wait }.unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_come_in_the_last_second_of_a_cell() {
+        for now in 1_700_000_000_000..1_700_000_005_000_i64 {
+            let first = now + until_first_look(now).as_millis() as i64;
+            assert!(first > now && first - now <= 5000 && first % 5000 == 4000, "{now}");
+        }
+    }
 
     #[test]
     fn an_event_is_one_line_of_data() {

@@ -180,15 +180,35 @@ impl History {
         }
     }
 
+    /// A node's place among the names. A load balancer's nodes change over the months: a place that no cell names any
+    /// more is given away.
+    fn place(&mut self, node: &str, current: &[NodeCount]) -> Option<u8> {
+        let known = self.nodes.iter().position(|name| name == node);
+        let place = match known {
+            Some(place) => place,
+            None if self.nodes.len() < NODES => {
+                self.nodes.push(node.to_owned());
+                self.nodes.len() - 1
+            }
+            None => {
+                let free = |place: &usize| {
+                    let named = |cell: &Cell| cell.probes.iter().any(|(n, _)| usize::from(*n) == *place);
+                    let listed = |count: &NodeCount| self.nodes.get(*place) == Some(&count.node);
+                    !current.iter().any(listed) && !self.cells.iter().any(named)
+                };
+                let place = (0..NODES).find(free)?;
+                *self.nodes.get_mut(place)? = node.to_owned();
+                place
+            }
+        };
+        u8::try_from(place).ok()
+    }
+
     /// What the counts have gained since the observation before.
     fn marks(&mut self, nodes: &[NodeCount]) -> Vec<(u8, Mark)> {
         let mut marks = Vec::new();
         for now in nodes.iter().take(NODES) {
-            let known = self.nodes.iter().position(|name| *name == now.node);
-            if known.is_none() && self.nodes.len() < NODES {
-                self.nodes.push(now.node.clone());
-            }
-            let Some(place) = known.and_then(|place| u8::try_from(place).ok()) else { continue };
+            let Some(place) = self.place(&now.node, nodes) else { continue };
             // Of a node that is new to us nothing is known to have come just now.
             let before = self.counts.iter().find(|count| count.node == now.node);
             let Some(before) = before else { continue };
@@ -273,6 +293,20 @@ mod tests {
         assert_eq!(new.cells.iter().map(|cell| cell.at / CELL_SECS).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
         let a: Vec<bool> = new.cells.iter().map(|cell| cell.mark(1).is_some()).collect();
         assert_eq!(a, [false, true, true, false, true, true]);
+    }
+
+    #[test]
+    fn a_node_that_comes_after_many_others_has_its_marks() {
+        let mut history = History::default();
+        for at in (0..100_000).step_by(5) {
+            // Another address every half hour.
+            let node = format!("n{}", at / 1800);
+            let nodes = vec![NodeCount { node, probes: at as u64, ..NodeCount::default() }];
+            history.observe(&Observation { nodes, ..seen(at) });
+        }
+        let place = history.nodes.iter().position(|name| name == "n55").unwrap();
+        assert_eq!(history.cells.back().unwrap().mark(place), Some(Mark::Came));
+        assert_eq!(history.nodes.len(), NODES);
     }
 
     #[test]

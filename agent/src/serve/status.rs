@@ -15,6 +15,7 @@ use super::history::{CELL_SECS, History, NodeCount, Observation};
 use super::wrong::WrongClient;
 use crate::health::{self, Board, Change, Report, Verdict};
 use crate::identity::Identity;
+use crate::stress::hints::baseline_pct;
 use crate::stress::record;
 use crate::sys::{clock, log};
 use crate::{fault, probes};
@@ -83,7 +84,7 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
-    /// `nginx`, `fault`, `leaving`, `draining`, `disk`, `memory`.
+    /// `nginx`, `fault`, `leaving`, `draining`, `disk`, `memory`, `volume`.
     pub name: String,
     /// Its outcome.
     pub status: health::Status,
@@ -182,6 +183,9 @@ pub struct Cpu {
     /// Over how long.
     #[serde(default)]
     pub over_ms: Option<u64>,
+    /// What this type of instance earns CPU credits for, where it earns any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_pct: Option<f64>,
 }
 
 /// The public listener.
@@ -271,6 +275,7 @@ impl Sources {
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         let counters = &self.counters;
         let cpu = report.host.and_then(|host| host.cpu);
+        let baseline_pct = baseline_pct(&report.identity.kind);
         let measured = report.host.filter(|_| cpu.is_some());
         let ms = |duration: Duration| duration.as_millis() as u64;
         Status {
@@ -295,6 +300,7 @@ impl Sources {
                 steal_pct: cpu.map(|c| c.steal_pct),
                 age_ms: measured.map(|host| age_ms(host.at)),
                 over_ms: measured.map(|host| ms(host.over)),
+                baseline_pct,
             },
             listener: Listener {
                 address: self.listen,

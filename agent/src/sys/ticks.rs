@@ -17,15 +17,18 @@ use tokio::io::unix::AsyncFd;
 pub struct Ticks(AsyncFd<OwnedFd>);
 
 impl Ticks {
-    /// Begins now; needs a runtime.
+    /// The first comes after `first`, which isn't zero, the others each a period later; needs a runtime.
     ///
     /// # Errors
     /// When the kernel gives no descriptor.
-    pub fn every(period: Duration) -> io::Result<Self> {
+    pub fn every(period: Duration, first: Duration) -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let each = Timespec { tv_sec: period.as_secs().cast_signed(), tv_nsec: period.subsec_nanos().into() };
-        let each = Itimerspec { it_interval: each, it_value: each };
+        let time = |span: Duration| Timespec {
+            tv_sec: span.as_secs().cast_signed(),
+            tv_nsec: span.subsec_nanos().into(),
+        };
+        let each = Itimerspec { it_interval: time(period), it_value: time(first) };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &each)?;
         // SAFETY: an OwnedFd owns its descriptor: it is open as long as the AsyncFd owns it, and it never changes.
         let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
@@ -58,7 +61,7 @@ mod tests {
     #[tokio::test]
     async fn each_comes_no_earlier_than_it_is_due() {
         let (begun, period) = (Instant::now(), Duration::from_millis(10));
-        let ticks = Ticks::every(period).unwrap();
+        let ticks = Ticks::every(period, period).unwrap();
         for n in 1..=3 {
             ticks.next().await.unwrap();
             assert!(begun.elapsed() >= period * n);

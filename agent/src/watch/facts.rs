@@ -3,7 +3,8 @@
 use jiff::{Timestamp, Unit};
 use serde_json::Value;
 
-use super::picture::clean;
+use super::picture::{Tone, clean};
+use crate::fault::Mode;
 use crate::health;
 use crate::serve::history::NodeCount;
 use crate::serve::status::{self, Check, Status};
@@ -13,12 +14,31 @@ use crate::serve::status::{self, Check, Status};
 pub struct Fault {
     /// `stop`, `hang`, …
     pub mode: String,
+    /// The same, for the model of what follows.
+    pub kind: Option<Mode>,
+    /// How long it has lasted.
+    pub elapsed_ms: u64,
     /// Who started it.
     pub by: String,
     /// How long it still lasts.
     pub remaining_ms: u64,
     /// Whether its deadline has passed.
     pub overdue: bool,
+}
+
+/// A stress, as far as a forecast needs it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Load {
+    /// How many threads burn.
+    pub workers: u32,
+    /// The share of one CPU that each takes, in percent.
+    pub load_pct: Option<f64>,
+    /// The share of the host that is aimed at, in percent.
+    pub target_pct: Option<f64>,
+    /// How long it has lasted.
+    pub elapsed_ms: u64,
+    /// How long it still lasts; `None`: until it is interrupted.
+    pub remaining_ms: Option<u64>,
 }
 
 /// A node of the load balancer.
@@ -69,6 +89,18 @@ pub struct Facts {
     pub fault: Option<Fault>,
     /// The stresses that run, each in words.
     pub stress: Vec<String>,
+    /// The same, for the forecast.
+    pub loads: Vec<Load>,
+    /// Whether the load balancer asks the agent's own port.
+    pub asked_directly: bool,
+    /// What this type of instance earns CPU credits for, in percent.
+    pub baseline_pct: Option<f64>,
+    /// Lines in the access log, and how many of them are probes.
+    pub lines: Option<(u64, u64)>,
+    /// Checks that aren't well and have no row of their own: name, what was found, how bad it is.
+    pub unwell: Vec<(String, String, Tone)>,
+    /// What `/health` said before: when in seconds since the epoch, whether 200, why.
+    pub verdicts: Vec<(i64, bool, String)>,
 }
 
 impl Facts {
@@ -83,7 +115,12 @@ impl Facts {
             if failing.is_empty() { nginx.map(detail).unwrap_or_default() } else { failing.join("; ") };
         let since = health.history.last().and_then(|change| change.at.parse::<Timestamp>().ok());
         let now = status.at.parse::<Timestamp>().ok();
-        let since_ms = now.zip(since).and_then(|(now, since)| (now - since).total(Unit::Millisecond).ok());
+        let ago_ms = |then: Option<Timestamp>| {
+            let ms = now.zip(then).and_then(|(now, then)| (now - then).total(Unit::Millisecond).ok());
+            ms.map(|ms| ms.max(0.0) as u64)
+        };
+        let elapsed_ms = |started: &str| ago_ms(started.parse().ok()).unwrap_or(0);
+        let count = |key: &str| probes.more.get(key).and_then(Value::as_u64);
         Self {
             instance: clean(&instance.instance),
             zone: clean(&instance.zone),
@@ -92,7 +129,7 @@ impl Facts {
             up_ms: status.uptime_ms,
             healthy: health.status == health::Verdict::Pass,
             cause,
-            since_ms: since_ms.map(|ms| ms.max(0.0) as u64),
+            since_ms: ago_ms(since),
             nginx_up: status.nginx.up,
             nginx: nginx.map(|check| clean(&check.detail)).unwrap_or_default(),
             probes: clean(&probes.explanation),
@@ -100,13 +137,52 @@ impl Facts {
             nodes: probes.nodes.iter().map(node).collect(),
             fault: status.fault.as_ref().map(|fault| Fault {
                 mode: fault.mode.name().to_owned(),
+                kind: Some(fault.mode),
+                elapsed_ms: elapsed_ms(&fault.started),
                 by: clean(&fault.by),
                 remaining_ms: fault.remaining_ms,
                 overdue: fault.overdue,
             }),
             stress: status.stress.iter().map(stress).collect(),
+            loads: status
+                .stress
+                .iter()
+                .map(|stress| Load {
+                    workers: stress.workers,
+                    load_pct: stress.load_pct,
+                    target_pct: stress.target_pct,
+                    elapsed_ms: elapsed_ms(&stress.started),
+                    remaining_ms: stress.remaining_ms,
+                })
+                .collect(),
+            asked_directly: !probes.nodes.is_empty() && probes.nodes.iter().all(is_direct),
+            baseline_pct: status.cpu.baseline_pct,
+            lines: count("lines").zip(count("probes")),
+            unwell: health.checks.iter().filter_map(unwell).collect(),
+            verdicts: health.history.iter().filter_map(verdict).collect(),
         }
     }
+}
+
+fn is_direct(node: &status::Node) -> bool {
+    node.more.get("direct").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn unwell(check: &Check) -> Option<(String, String, Tone)> {
+    let tone = match check.status {
+        health::Status::Fail => Tone::Bad,
+        health::Status::Warn => Tone::Warn,
+        _ => return None,
+    };
+    // Those have a row.
+    let shown = matches!(check.name.as_str(), "nginx" | "fault");
+    (!shown).then(|| (clean(&check.name), clean(&check.detail), tone))
+}
+
+fn verdict(change: &health::Change) -> Option<(i64, bool, String)> {
+    let at = change.at.parse::<Timestamp>().ok()?.as_second();
+    // The first verdict is no change.
+    change.from.map(|_| (at, change.to == health::Verdict::Pass, clean(&change.detail)))
 }
 
 fn node(node: &status::Node) -> Node {
@@ -171,22 +247,25 @@ mod tests {
                 "checks": [
                     {"name": "nginx", "status": "fail", "detail": "refuses\u{1b}[2J connections", "age_ms": 1},
                     {"name": "disk", "status": "pass", "detail": "3 %", "age_ms": 1},
+                    {"name": "volume", "status": "warn", "detail": "read-only", "age_ms": 1},
                 ],
                 "history": [{
                     "at": "2026-11-27T17:00:00.000Z", "from": "pass", "to": "fail", "cause": "check",
-                    "detail": "", "held_ms": 9,
+                    "detail": "why", "held_ms": 9,
                 }],
             },
             "nginx": {"url": null, "up": false},
-            "probes": {"confirmed": false, "explanation": "x", "expected_ms": 5000, "nodes": [{
+            "probes": {"confirmed": false, "explanation": "x", "expected_ms": 5000,
+                "lines": 40, "probes": 9, "nodes": [{
                 "node": "10.0.0.1", "probes": 9, "missed": 1, "missed_total": 2, "interval_p50_ms": 5000,
                 "not_ok": 2, "codes": {"200": 7, "502": 2},
             }]},
             "fault": {
-                "mode": "stop", "phase": "injected", "started": "", "by": "x", "remaining_ms": 5, "overdue": false,
+                "mode": "stop", "phase": "injected", "started": "2026-11-27T17:00:05.000Z", "by": "x", "remaining_ms": 5, "overdue": false,
             },
             "stress": [{
-                "who": "root", "pid": 1, "workers": 1, "load_pct": 100.0, "target_pct": null, "started": "",
+                "who": "root", "pid": 1, "workers": 1, "load_pct": 100.0, "target_pct": null,
+                "started": "2026-11-27T17:00:00.000Z",
                 "remaining_ms": 61_000,
             }],
             "cpu": {"busy_pct": null, "steal_pct": null},
@@ -207,7 +286,13 @@ mod tests {
         assert_eq!((node.count.not_ok, node.count.missed, node.missed, node.code), (2, 2, 1, Some(200)));
         assert_eq!(facts.expected_ms, Some(5000));
         assert_eq!(facts.stress, ["1 x 100 %, 1:01 left, by root"]);
-        assert_eq!(facts.fault.unwrap().mode, "stop");
+        let fault = facts.fault.unwrap();
+        assert_eq!((fault.mode.as_str(), fault.kind, fault.elapsed_ms), ("stop", Some(Mode::Stop), 6000));
+        assert_eq!((facts.loads[0].elapsed_ms, facts.loads[0].remaining_ms), (11_000, Some(61_000)));
+        assert_eq!((facts.lines, facts.asked_directly), (Some((40, 9)), false));
+        // nginx has a row of its own.
+        assert_eq!(facts.unwell, [("volume".to_owned(), "read-only".to_owned(), Tone::Warn)]);
+        assert_eq!(facts.verdicts, [(1_795_798_800, false, "why".to_owned())]);
     }
 
     #[test]

@@ -5,7 +5,11 @@ use std::collections::VecDeque;
 use super::clients::{Answer, Clients};
 use super::facts::Facts;
 use super::rows::hms;
+use super::traffic::Traffic;
+use crate::drill::analysis::predict::Check;
+use crate::drill::analysis::report::Sources;
 use crate::serve::history::{CELL_SECS, History, Observation};
+use crate::stress::forecast::Capacity;
 use crate::sys::cpu::CpuShare;
 
 /// What happened is kept for so many lines.
@@ -32,6 +36,10 @@ pub struct Asked {
     pub alarm_pct: Option<f64>,
     /// The load balancer.
     pub url: Option<String>,
+    /// The target group's health check, and what of it is assumed.
+    pub check: Option<(Check, Sources)>,
+    /// The host's CPUs.
+    pub host: Option<Capacity>,
 }
 
 /// Everything.
@@ -49,6 +57,8 @@ pub struct Model {
     pub cpu: Option<CpuShare>,
     /// Through the load balancer.
     pub clients: Clients,
+    /// Requests that are no probes.
+    pub traffic: Traffic,
     /// Newest last.
     pub happened: VecDeque<Happened>,
     /// Seconds since the epoch.
@@ -63,7 +73,13 @@ impl Model {
         let mut seen = Observation { at: now, cpu, ..Observation::default() };
         match daemon {
             Ok(facts) => {
-                self.changes(&facts);
+                match self.facts.take() {
+                    Some(before) => self.changes(&before, &facts),
+                    None => self.remember(&facts),
+                }
+                if let Some((lines, probes)) = facts.lines {
+                    self.traffic.take(now, lines, probes);
+                }
                 seen.health = Some(facts.healthy);
                 seen.nginx = facts.nginx_up;
                 seen.fault = facts.fault.as_ref().map(|fault| fault.mode.clone());
@@ -109,9 +125,38 @@ impl Model {
         }
     }
 
+    /// What the daemon remembers of the time before this view.
+    fn remember(&mut self, facts: &Facts) {
+        for (at, pass, why) in facts.verdicts.iter().filter(|(at, ..)| *at <= self.now) {
+            let says = if *pass { "200" } else { "503" };
+            self.happened.push_back(Happened {
+                at: *at,
+                what: "health",
+                text: format!("/health says {says}: {why}"),
+            });
+        }
+        let cells: Vec<_> = self.history.cells.iter().cloned().collect();
+        for two in cells.windows(2) {
+            let [before, cell] = two else { continue };
+            let mut tell = |what, text| self.happened.push_back(Happened { at: cell.at, what, text });
+            match (&before.fault, &cell.fault) {
+                (None, Some(mode)) => tell("fault", mode.clone()),
+                (Some(mode), None) => tell("fault", format!("{mode} is over")),
+                _ => {}
+            }
+            match (before.stress, cell.stress) {
+                (false, true) => tell("stress", "begins".to_owned()),
+                (true, false) => tell("stress", "is over".to_owned()),
+                _ => {}
+            }
+        }
+        self.happened.make_contiguous().sort_by_key(|happened| happened.at);
+        let more = self.happened.len().saturating_sub(HAPPENED);
+        self.happened.drain(..more);
+    }
+
     /// What is different from what the daemon said before.
-    fn changes(&mut self, new: &Facts) {
-        let Some(old) = self.facts.take() else { return };
+    fn changes(&mut self, old: &Facts, new: &Facts) {
         if old.healthy != new.healthy {
             let says = if new.healthy { "200" } else { "503" };
             self.tell("health", format!("/health says {says}: {}", new.cause));
@@ -173,6 +218,35 @@ impl Model {
 mod tests {
     use super::super::facts::Fault;
     use super::*;
+
+    #[test]
+    fn what_the_daemon_remembers_is_told_by_a_view_that_is_opened_later() {
+        let mut hour = History::default();
+        for (at, fault, stress) in
+            [(0, None, true), (5, Some("stop"), false), (10, Some("stop"), false), (15, None, false)]
+        {
+            let fault = fault.map(str::to_owned);
+            hour.observe(&Observation { at, fault, stress, ..Observation::default() });
+        }
+        let mut model = Model::default();
+        model.join(hour);
+        let verdicts = vec![(6, false, "nginx".to_owned()), (14, true, "nginx".to_owned())];
+        let well = Facts { healthy: true, verdicts, ..Facts::default() };
+        model.observe(20, None, Ok(well.clone()));
+        model.observe(21, None, Ok(well));
+        let told: Vec<String> =
+            model.happened.iter().map(|h| format!("{} {} {}", h.at, h.what, h.text)).collect();
+        assert_eq!(
+            told,
+            [
+                "5 fault stop",
+                "5 stress is over",
+                "6 health /health says 503: nginx",
+                "14 health /health says 200: nginx",
+                "15 fault stop is over",
+            ]
+        );
+    }
 
     #[test]
     fn what_changes_between_two_looks_is_told_once() {

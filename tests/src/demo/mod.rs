@@ -1,6 +1,6 @@
 //! The story of `make demo`.
 //!
-//! `story`: chapters 1 to 3 · `failover`: chapter 4 · `stage`: what they need · `traffic`: the clients · `summary`: what
+//! `story`: chapters 1 to 3 · `failover`: chapter 4 · `stage`: what they need · `traffic`: the clients · `view`: `agent watch` beside it · `summary`: what
 //! they saw · `voice`: how it is told · `interrupt`: how it ends early.
 
 mod failover;
@@ -9,6 +9,7 @@ mod stage;
 mod story;
 mod summary;
 mod traffic;
+mod view;
 mod voice;
 
 use std::path::Path;
@@ -71,7 +72,7 @@ fn tell(voice: Voice, interval: Duration, folder: &Path) -> anyhow::Result<()> {
     told?;
     story.voice.chapter("The end");
     story.voice.say(
-        "Both nginx, both agents and the load balancer are gone, and so are their files, but for the report.",
+        "Both nginx, both agents and the load balancer are gone, and so are their files, but for the report and the picture.",
     );
     Ok(())
 }

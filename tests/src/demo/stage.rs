@@ -45,6 +45,8 @@ pub(super) struct Target {
     pub(super) nginx: Nginx,
     /// Where its agent answers `/health` itself.
     pub(super) health: SocketAddr,
+    /// Where its agent tells everything.
+    pub(super) admin: SocketAddr,
     serve: Option<Running>,
     _imds: Imds,
     // Last: it ends what is left.
@@ -98,12 +100,12 @@ impl Target {
             log.display()
         );
         let nginx = Nginx::start_at(&place, web, &http, &server)?;
-        let (listen, admin, url) = (health.to_string(), admin.to_string(), format!("http://{web}/"));
-        let args = ["serve", "--listen", &listen, "--admin", &admin, "--nginx-url", &url];
+        let (listen, admin_flag, url) = (health.to_string(), admin.to_string(), format!("http://{web}/"));
+        let args = ["serve", "--listen", &listen, "--admin", &admin_flag, "--nginx-url", &url];
         let mut command = agent::command(&place, &args);
         command.process_group(0);
         let serve = Some(Running::spawn(&place, command)?);
-        let mut target = Self { id, nginx, health, serve, _imds: imds, place };
+        let mut target = Self { id, nginx, health, admin, serve, _imds: imds, place };
         target.wait_for_pass(interrupt)?;
         Ok(target)
     }

@@ -25,9 +25,11 @@ pub(super) struct Story {
 impl Story {
     pub(super) fn chapters(&mut self, stage: &Stage, folder: &Path) -> anyhow::Result<()> {
         self.introduce(stage)?;
+        self.offer_view(stage)?;
         self.probes(stage)?;
         self.stress(stage)?;
-        self.fail(stage, folder)
+        self.fail(stage, folder)?;
+        self.picture(stage, folder)
     }
 
     fn introduce(&self, stage: &Stage) -> anyhow::Result<()> {
@@ -97,7 +99,7 @@ impl Story {
     }
 
     /// Runs a verb to its end, showing what it prints; with any exit code but these the story ends.
-    fn run(&self, target: &Target, args: &[&str], fine: &[i32]) -> anyhow::Result<()> {
+    pub(super) fn run(&self, target: &Target, args: &[&str], fine: &[i32]) -> anyhow::Result<()> {
         self.say_command(args);
         let mut verb = target.agent(args)?;
         let result = self.show(&mut verb);

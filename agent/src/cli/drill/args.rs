@@ -35,7 +35,7 @@ pub(super) struct ClientArgs {
 /// The target group's health check and attributes: what the prediction is made of.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Target group")]
-pub(super) struct CheckArgs {
+pub(in crate::cli) struct CheckArgs {
     /// HealthCheckIntervalSeconds [default: as the probes come, else [probes] expect]
     #[arg(long, value_name = "D", value_parser = parse_span)]
     pub(super) interval: Option<Span>,
@@ -69,7 +69,11 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     /// The health check, and where each value comes from; `measured` is the interval that probes keep.
-    pub(super) fn check(&self, measured: Option<Duration>, settings: &probes::Settings) -> (Check, Sources) {
+    pub(in crate::cli) fn check(
+        &self,
+        measured: Option<Duration>,
+        settings: &probes::Settings,
+    ) -> (Check, Sources) {
         let given = self.interval.map(|span| (span.0, Source::Given));
         let measured = measured.map(|interval| (interval, Source::Measured));
         let (interval, source) = given.or(measured).unwrap_or_else(|| match settings.expect {

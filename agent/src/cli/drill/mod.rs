@@ -1,6 +1,6 @@
 //! `agent drill`: what clients lose when this target fails, and how the group grows under load.
 
-mod args;
+pub(super) mod args;
 mod context;
 mod drain;
 mod ends;

@@ -1,17 +1,23 @@
-//! `agent watch`.
+//! `agent watch`: once, as lines (`lines` says what is in one), or full screen, until a key or a signal (`signals`).
+
+mod lines;
+mod signals;
+
+pub(super) use lines::WatchEvent;
+use signals::Signals;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use hyper::header::HeaderName;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::drill::args::CheckArgs;
 use super::exit::OrExit;
 use super::output::Output;
 use super::{Common, Exit, Failure, Settings};
@@ -23,17 +29,19 @@ use crate::drill::client::sample::Outcome;
 use crate::drill::client::target::Target;
 use crate::drill::client::tls::Tls;
 use crate::serve::status::Status;
-use crate::sys::clock::rfc3339;
+use crate::stress::forecast::Capacity;
+use crate::stress::host::Stat;
 use crate::sys::cpu::CpuTimes;
-use crate::watch::clients::{Answer, Row};
+use crate::watch::clients::Answer;
 use crate::watch::daemon::{Told, listen};
 use crate::watch::facts::Facts;
+use crate::watch::frame::{Look, Pane, SPANS};
 use crate::watch::guard;
 use crate::watch::model::{self, Model};
-use crate::watch::panels::{Look, Pane, SPANS, picture};
 use crate::watch::picture::{Charset, clean};
 use crate::watch::svg::svg;
 use crate::watch::terminal::{Key, Screen, keys};
+use crate::watch::view::picture;
 
 /// How often the picture is drawn anew, if something has changed.
 const EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +68,9 @@ pub(super) struct Args {
     /// One plain picture of now, and the end
     #[arg(long)]
     once: bool,
+    /// With --once: the picture as a file too, in light and in dark
+    #[arg(long, value_name = "FILE.svg", requires = "once")]
+    svg: Option<PathBuf>,
     /// Seconds a column
     #[arg(long, value_name = "SECS", default_value = "5", value_parser = span)]
     cell: i64,
@@ -72,6 +83,8 @@ pub(super) struct Args {
     /// The header in which an answer names its instance
     #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
     instance_header: HeaderName,
+    #[command(flatten)]
+    check: CheckArgs,
     /// The daemon's admin address [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     admin: Option<SocketAddr>,
@@ -115,19 +128,20 @@ impl Args {
         };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        let exit = runtime.block_on(self.watch(common.json, settings.serve.admin, target));
+        let exit = runtime.block_on(self.watch(common.json, &settings, target));
         runtime.shutdown_background();
         exit
     }
 
-    async fn watch(self, json: bool, admin: SocketAddr, target: Option<Target>) -> Result<Exit, Failure> {
+    async fn watch(self, json: bool, settings: &Settings, target: Option<Target>) -> Result<Exit, Failure> {
         let clients = match target {
             Some(target) => Some(self.measure(target).await?),
             None => None,
         };
         let (tell, daemon) = channel(16);
-        tokio::spawn(listen(admin, tell));
-        let asked = model::Asked { alarm_pct: self.alarm, url: self.url.clone() };
+        tokio::spawn(listen(settings.serve.admin, tell));
+        let check = Some(self.check.check(None, &settings.probes));
+        let asked = model::Asked { alarm_pct: self.alarm, url: self.url.clone(), check, host: host() };
         let model = Model { asked, now: now(), ..Model::default() };
         let watch = Watch {
             model,
@@ -139,7 +153,7 @@ impl Args {
             held: None,
         };
         match () {
-            () if self.once => watch.once(json).await,
+            () if self.once => watch.once(json, self.svg.as_deref()).await,
             () if json => watch.lines().await,
             () => watch.full_screen().await,
         }
@@ -164,60 +178,6 @@ impl Args {
         let charset = Charset::of_locale(|name| std::env::var(name).ok());
         let (back, held, pane, help) = (0, false, Pane::All, false);
         Look { width: COLUMNS, height: None, charset, span: self.cell, back, held, pane, help }
-    }
-}
-
-/// A line of `agent watch --json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct WatchEvent {
-    event: WatchName,
-    /// When, RFC 3339.
-    at: String,
-    /// What the daemon says; `null` where it doesn't.
-    status: Option<Status>,
-    /// Why it doesn't.
-    no_daemon: Option<String>,
-    /// The host's CPU over the last second.
-    cpu: Option<CpuNow>,
-    /// Answers through each address of the load balancer, since the view began.
-    nodes: Vec<Answers>,
-    /// Answers of each instance.
-    instances: Vec<Answers>,
-}
-
-/// The event's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-enum WatchName {
-    Watch,
-}
-
-/// In percent of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct CpuNow {
-    busy_pct: f64,
-    steal_pct: f64,
-}
-
-/// What came through one address, or from one instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Answers {
-    name: String,
-    answers: u32,
-    failures: u32,
-    /// Why it fails now; `null` where it doesn't.
-    failing: Option<String>,
-}
-
-impl Answers {
-    fn of(row: &Row) -> Self {
-        let (answers, failures) = row.sum(0, i64::MAX);
-        let failing = row.failing.as_ref().map(|(error, _)| error.clone());
-        Self { name: row.name.clone(), answers, failures, failing }
     }
 }
 
@@ -285,7 +245,7 @@ impl Watch {
     }
 
     /// One picture, once there is something to see.
-    async fn once(mut self, json: bool) -> Result<Exit, Failure> {
+    async fn once(mut self, json: bool, save: Option<&Path>) -> Result<Exit, Failure> {
         let end = Instant::now() + ONCE;
         let mut looks = 0;
         while looks < 2 || self.waits_for_clients() {
@@ -296,31 +256,23 @@ impl Watch {
             looks += u32::from(before != self.model.history.cells.back().cloned());
         }
         let mut out = Output::new(json);
-        out.event(&self.event());
+        out.event(&WatchEvent::of(&self.model, self.status.clone()));
         if std::io::stdout().is_terminal()
             && let Ok((width, _)) = ratatui::crossterm::terminal::size()
         {
             self.look.width = width.into();
         }
-        picture(&self.model, &self.look).text().lines().for_each(|line| out.text(line));
+        let picture = picture(&self.model, &self.look);
+        picture.text().lines().for_each(|line| out.text(line));
+        if let Some(file) = save {
+            let saved = std::fs::write(file, svg(&picture));
+            saved.with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::CannotTell)?;
+        }
         Ok(self.exit())
     }
 
     fn waits_for_clients(&self) -> bool {
         self.clients.is_some() && self.model.clients.nodes.is_empty()
-    }
-
-    fn event(&self) -> WatchEvent {
-        let clients = &self.model.clients;
-        WatchEvent {
-            event: WatchName::Watch,
-            at: rfc3339(Timestamp::now()),
-            status: self.status.clone(),
-            no_daemon: self.model.no_daemon.clone(),
-            cpu: self.model.cpu.map(|cpu| CpuNow { busy_pct: cpu.busy_pct, steal_pct: cpu.steal_pct }),
-            nodes: clients.nodes.iter().map(Answers::of).collect(),
-            instances: clients.instances.iter().map(Answers::of).collect(),
-        }
     }
 
     /// A line of JSON each second, until a signal or until nobody reads.
@@ -334,7 +286,7 @@ impl Watch {
                 () = self.take_next() => {}
                 signal = signals.next() => return Ok(Exit::Signal(signal)),
                 _ = tick.tick() => {
-                    out.event(&self.event());
+                    out.event(&WatchEvent::of(&self.model, self.status.clone()));
                     if out.is_closed() {
                         return Ok(self.exit());
                     }
@@ -428,6 +380,12 @@ impl Watch {
     }
 }
 
+/// The host's CPUs, as a forecast needs them; those that a stress may use are told by nobody.
+fn host() -> Option<Capacity> {
+    let cpus = Stat::open().and_then(|mut stat| stat.read()).ok()?.cpus;
+    Some(Capacity { cpus: f64::from(cpus), usable: f64::from(cpus) })
+}
+
 fn now() -> i64 {
     Timestamp::now().as_second()
 }
@@ -443,26 +401,4 @@ fn answer(request: &Request) -> Answer {
         SocketAddr::V6(addr) => addr.ip().to_string(),
     };
     Answer { at: now(), node, instance: request.instance.as_deref().map(clean), error }
-}
-
-/// The signals that end or stop the view.
-struct Signals(Vec<(i32, tokio::signal::unix::Signal)>);
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let all = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGTSTP, libc::SIGCONT];
-        let caught = all.map(|number| Ok((number, signal(SignalKind::from_raw(number))?)));
-        let caught: std::io::Result<Vec<_>> = caught.into_iter().collect();
-        Ok(Self(caught.context("cannot wait for signals")?))
-    }
-
-    async fn next(&mut self) -> i32 {
-        std::future::poll_fn(|cx| {
-            let ready = self.0.iter_mut().find_map(|(number, signal)| {
-                matches!(signal.poll_recv(cx), std::task::Poll::Ready(Some(()))).then_some(*number)
-            });
-            ready.map_or(std::task::Poll::Pending, std::task::Poll::Ready)
-        })
-        .await
-    }
 }
