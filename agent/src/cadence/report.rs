@@ -68,6 +68,9 @@ pub struct NodeReport {
     /// How many it should have sent besides, since the start.
     #[serde(default)]
     pub missed_total: u64,
+    /// How many are overdue right now. Once a probe comes in its rhythm again they are in `missed_total`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub overdue: u64,
     /// The smallest interval, milliseconds.
     pub interval_min_ms: Option<i64>,
     /// The median.
@@ -170,4 +173,10 @@ pub fn from_some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 
 fn parse<E: serde::de::Error>(text: &str) -> Result<i64, E> {
     text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(E::custom)
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

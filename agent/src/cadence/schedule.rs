@@ -179,6 +179,7 @@ impl Schedule {
             missed: chosen.missed,
             missed_max: (chosen.missed_max > chosen.missed && chosen.missed > 0).then_some(chosen.missed_max),
             missed_total: chosen.missed - chosen.overdue,
+            overdue: chosen.overdue,
             interval_min_ms: chosen.spread.min(),
             interval_p50_ms: chosen.spread.p50(),
             interval_max_ms: chosen.spread.max(),

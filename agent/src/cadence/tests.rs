@@ -213,6 +213,16 @@ fn slow_answers_are_no_fault_where_the_log_says_how_long_they_took() {
 }
 
 #[test]
+fn what_is_overdue_is_no_total_until_the_next_probe_comes() {
+    let mut cadence = seen((0..20).map(|n| beat(A, 0, n * I)));
+    let late = node(&cadence, A, 22 * I + I / 2);
+    assert_eq!((late.missed, late.missed_total, late.overdue), (3, 0, 3));
+    cadence.observe(beat(A, 0, 23 * I));
+    let back = node(&cadence, A, 23 * I);
+    assert_eq!((back.missed, back.missed_total, back.overdue), (3, 3, 0));
+}
+
+#[test]
 fn a_rhythm_that_was_found_again_is_well_again_and_tells_when_it_was_lost() {
     let mut cadence = seen((0..20).chain(32..40).map(|n| beat(A, 0, n * I)));
     let report = |cadence: &Cadence, from_ms: i64, to_ms: i64| {

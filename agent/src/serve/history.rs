@@ -14,6 +14,8 @@ pub const CELL_SECS: i64 = 5;
 const CELLS: usize = 720;
 /// More nodes than a load balancer has are forged.
 const NODES: usize = 32;
+/// Of a node that was long away so many probes are marked at once.
+const MISSING: usize = 10;
 
 /// What a node's probe was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -143,7 +145,7 @@ impl History {
         cell.nginx = worse(cell.nginx, seen.nginx);
         cell.fault = seen.fault.clone().or(cell.fault.take());
         cell.stress |= seen.stress;
-        cell.probes.extend(marks.into_iter().take(NODES));
+        cell.probes.extend(marks.into_iter().take(NODES * MISSING));
     }
 
     /// Takes the cells of another history that are older than those here.
@@ -214,10 +216,11 @@ impl History {
             let Some(before) = before else { continue };
             let not_ok = now.not_ok > before.not_ok;
             let came = now.probes.saturating_sub(before.probes) > now.not_ok.saturating_sub(before.not_ok);
-            let missing = now.missed > before.missed;
+            let missing = if came || not_ok { 0 } else { now.missed.saturating_sub(before.missed) };
             marks.extend(came.then_some((place, Mark::Came)));
             marks.extend(not_ok.then_some((place, Mark::NotOk)));
-            marks.extend((missing && !came && !not_ok).then_some((place, Mark::Missing)));
+            let missing = usize::try_from(missing).unwrap_or(MISSING).min(MISSING);
+            marks.extend(std::iter::repeat_n((place, Mark::Missing), missing));
         }
         self.counts = nodes.iter().take(NODES).cloned().collect();
         marks
@@ -263,6 +266,9 @@ mod tests {
         }
         let marks: Vec<_> = history.cells.iter().map(|cell| cell.mark(0)).collect();
         assert_eq!(marks, [None, Some(Mark::Came), Some(Mark::NotOk), Some(Mark::Missing), None]);
+        // Two that were told at once are two.
+        history.observe(&Observation { nodes: node(9, 1, 3), ..seen(25) });
+        assert_eq!(history.cells.back().unwrap().probes, [(0, Mark::Missing); 2]);
     }
 
     #[test]

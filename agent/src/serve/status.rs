@@ -241,7 +241,7 @@ impl Sources {
             node: node.path.as_ref().map_or(node.node.to_string(), |path| format!("{} {path}", node.node)),
             probes: node.probes,
             not_ok: node.not_ok,
-            missed: node.missed_total,
+            missed: node.missed_total + node.overdue,
         };
         let now = jiff::Timestamp::now().as_second();
         Observation {

@@ -68,6 +68,7 @@ fn of_fault(model: &Model, facts: &Facts, fault: &Fault) -> Vec<String> {
         deadline: DEADLINE,
         of_health: false,
         targets: None,
+        elsewhere: false,
         rps: 1,
     };
     let predicted = predict(&check, &failure);

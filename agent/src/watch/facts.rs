@@ -200,7 +200,7 @@ fn node(node: &status::Node) -> Node {
             },
             probes: count("probes_total").unwrap_or(node.probes),
             not_ok: count("not_ok").unwrap_or(0),
-            missed: count("missed_total").unwrap_or(node.missed),
+            missed: count("missed_total").map_or(node.missed, |total| total + count("overdue").unwrap_or(0)),
         },
         missed: node.missed,
         p50_ms: node.interval_p50_ms,

@@ -82,7 +82,7 @@ impl Other {
         let summary = self.phases.summary(now_ms, last_of_all);
         report.state = NodeState::OtherInterval;
         (report.missed, report.off_rhythm) = self.before;
-        report.missed_total = self.before.0;
+        (report.missed_total, report.overdue) = (self.before.0, 0);
         report.missed_max = None;
         (report.extra, report.streams) = (0, 1);
         report.other_interval_ms = Some(self.phases.expected.interval_ms);

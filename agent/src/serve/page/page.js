@@ -53,7 +53,7 @@
     for (const node of (status.probes && status.probes.nodes) || []) {
       const name = named(node), place = placeOf(name, current);
       const old = state.counts.get(name);
-      const count = { probes: node.probes_total ?? node.probes, bad: node.not_ok || 0, missed: node.missed_total ?? node.missed };
+      const count = { probes: node.probes_total ?? node.probes, bad: node.not_ok || 0, missed: (node.missed_total ?? node.missed) + (node.overdue ?? 0) };
       counts.set(name, count);
       if (!old || place < 0) continue;
       const bad = count.bad > old.bad, came = count.probes - old.probes > count.bad - old.bad;
