@@ -83,11 +83,11 @@ pub(super) struct Args {
     /// The header in which an answer names its instance
     #[arg(long, value_name = "NAME", default_value = "x-instance-id")]
     instance_header: HeaderName,
-    #[command(flatten)]
-    check: CheckArgs,
     /// The daemon's admin address [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     admin: Option<SocketAddr>,
+    #[command(flatten)]
+    check: CheckArgs,
 }
 
 /// The verb of the terminal's guard.
