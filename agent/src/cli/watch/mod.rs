@@ -248,7 +248,7 @@ impl Watch {
     async fn once(mut self, json: bool, save: Option<&Path>) -> Result<Exit, Failure> {
         let end = Instant::now() + ONCE;
         let mut looks = 0;
-        while looks < 2 || self.waits_for_clients() {
+        while looks < 2 || self.model.cpu.is_none() || self.waits_for_clients() {
             let before = self.model.history.cells.back().cloned();
             if tokio::time::timeout_at(end, self.take_next()).await.is_err() {
                 break;
@@ -262,13 +262,18 @@ impl Watch {
         {
             self.look.width = width.into();
         }
-        let picture = picture(&self.model, &self.look);
-        picture.text().lines().for_each(|line| out.text(line));
+        picture(&self.model, &self.look).text().lines().for_each(|line| out.text(line));
         if let Some(file) = save {
-            let saved = std::fs::write(file, svg(&picture));
+            let saved = std::fs::write(file, self.svg());
             saved.with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::CannotTell)?;
         }
         Ok(self.exit())
+    }
+
+    /// The picture as a file, which has all characters whatever the terminal has.
+    fn svg(&self) -> String {
+        let look = Look { charset: Charset::Unicode, ..self.look };
+        svg(&picture(self.held.as_ref().unwrap_or(&self.model), &look))
     }
 
     fn waits_for_clients(&self) -> bool {
@@ -370,7 +375,7 @@ impl Watch {
     fn save(&mut self) {
         let picture = picture(self.held.as_ref().unwrap_or(&self.model), &self.look);
         let saved = std::fs::write("agent-watch.txt", picture.text())
-            .and_then(|()| std::fs::write("agent-watch.svg", svg(&picture)));
+            .and_then(|()| std::fs::write("agent-watch.svg", self.svg()));
         match saved {
             Ok(()) => self.model.tell("watch", "saved agent-watch.txt and agent-watch.svg".to_owned()),
             Err(e) => {
