@@ -23,7 +23,8 @@ From anywhere with AWS credentials (needs the AWS command line and jq):
            [--bucket NAME] [--instance-profile NAME] [--instance-type TYPE] [--subnet ID] [--kms-key ID]
            [--rpm-key FILE] [--nginx-conf FILE-ON-THE-INSTANCE] [--tags KEY=VALUE,…]
   rollback --launch-template NAME | --asg NAME [--to-version N] [--refresh [--watch …]] [--region REGION] [--dry-run]
-           --watch: [--checkpoint PCT] [--url URL --max-error-pct PCT]   wait, and undo a refresh that costs clients
+           --watch: wait, and undo a refresh that fails, costs clients too much, or makes a CloudWatch alarm ring:
+           [--checkpoint PCT] [--url URL --max-error-pct PCT] [--alarms NAME,…]
   prune    --keep N|--all [--launch-template NAME] | --run ID [--all]   [--region REGION] [--dry-run]
   doctor   [--asg NAME] [--rpm FILE] [--bucket …] [--instance-profile …] [--instance-type …] [--subnet …] [--kms-key …]
            [--region REGION]     look whether image could work from here; touches nothing
@@ -63,10 +64,10 @@ esac
 unset ${!OPT_@} || true
 case $verb in
     image)
-        takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key nginx-conf tags url max-error-pct checkpoint '
+        takes=' rpm sha256 base-ami instance-id launch-template asg region bucket instance-profile instance-type subnet kms-key rpm-key nginx-conf tags url max-error-pct checkpoint alarms '
         switches=' dry-run refresh watch '
         ;;
-    rollback) takes=' launch-template asg to-version region url max-error-pct checkpoint ' switches=' dry-run refresh watch ' ;;
+    rollback) takes=' launch-template asg to-version region url max-error-pct checkpoint alarms ' switches=' dry-run refresh watch ' ;;
     prune) takes=' keep run launch-template region ' switches=' dry-run all ' ;;
     acceptance) takes=' rpm region report instance-type client-cidr ' switches=' yes ' ;;
     doctor) takes=' region rpm base-ami bucket instance-profile instance-type subnet kms-key asg launch-template ' switches='' ;;

@@ -54,6 +54,7 @@ read_template() {
         [ -z "$(pick '.InstanceRefreshes[] | select(.Status |
             IN("Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking")) | .InstanceRefreshId')" ] ||
             die "an instance refresh of the group $group is under way"
+        check_alarms
     fi
 }
 
@@ -81,7 +82,8 @@ plan_group() {
         esac
     done <<<"$USES"
     ! asked refresh || echo "refresh    of $(opt asg): new instances first, then the old ones end$(
-        ! asked watch || echo "; watched until its end$(! asked max-error-pct || echo ", undone at more than $(opt max-error-pct) % errors of $(opt url)")")"
+        ! asked watch || echo "; watched until its end$(! asked max-error-pct || echo ", undone at more than $(opt max-error-pct) % errors of $(opt url)")$(
+            ! asked alarms || echo ", undone when an alarm rings: $(opt alarms)")")"
 }
 
 # What follows, what stays: said, so that nobody takes a group for moved that isn't.

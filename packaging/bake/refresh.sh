@@ -24,21 +24,54 @@ check_refresh_flags() {
         asked watch || wrong "--checkpoint wants --refresh --watch"
         [[ $(opt checkpoint) =~ ^[1-9][0-9]?$ ]] || wrong "--checkpoint wants a percentage, 1 to 99"
     fi
+    if asked alarms; then
+        asked watch || wrong "--alarms wants --refresh --watch"
+        # AlarmSpecification, EC2 Auto Scaling API: up to 10.
+        [ "$(alarm_names | grep -c .)" -le 10 ] || wrong "--alarms takes up to 10 names"
+    fi
+}
+alarm_names() { printf '%s\n' "$(opt alarms)" | tr ',' '\n'; }
+
+# An alarm that isn't there, or that rings already, ends a refresh before it has replaced anything: said before the bake.
+check_alarms() {
+    local name state names=()
+    asked alarms || return 0
+    while IFS= read -r name; do
+        [ -z "$name" ] || names+=("$name")
+    done < <(alarm_names)
+    call cloudwatch describe-alarms --alarm-types MetricAlarm CompositeAlarm --alarm-names "${names[@]}"
+    for name in "${names[@]}"; do
+        state=$(pick --arg name "$name" '(.MetricAlarms // []) + (.CompositeAlarms // []) | .[] | select(.AlarmName == $name) | .StateValue')
+        case $state in
+            '') die "there is no CloudWatch alarm $name" ;;
+            ALARM) die "the alarm $name is in ALARM: a refresh that it guards would fail" ;;
+        esac
+    done
 }
 agent_program() { command -v "${AMI_BAKE_AGENT:-agent}"; }
 
-# AutoRollback is refused without a desired configuration, and with one that names $Default or $Latest (EC2 Auto Scaling
-# guide, "Undo changes with a rollback"): such a group is taken back by this script.
+# Whether AWS rolls this refresh back by itself. AutoRollback is refused without a desired configuration, with $Default or $Latest, and
+# where the image is named by a parameter of Systems Manager (EC2 Auto Scaling guide, "Undo changes with a rollback",
+# 2026-11-27). Such a group is taken back by this script.
+rolls_back() {
+    [ -n "$DESIRED" ] || return 1
+    case $DESIRED in *'"$Default"'* | *'"$Latest"'*) return 1 ;; esac
+    image_of "$CURRENT"
+    case $NAMED in resolve:ssm:*) return 1 ;; esac
+}
+# With alarms it waits at its end as well: the datapoints of the last instance come minutes after it.
 refresh_preferences() {
-    jq -nc --arg desired "$DESIRED" --arg checkpoint "$(opt checkpoint)" '
+    jq -nc --argjson auto "$1" --arg checkpoint "$(opt checkpoint)" --arg alarms "$(opt alarms)" '
         {MinHealthyPercentage: 100, MaxHealthyPercentage: 150, SkipMatching: true}
-        + (if $desired != "" and ($desired | test("\\$(Default|Latest)") | not) then {AutoRollback: true} else {} end)
+        + (if $auto then {AutoRollback: true} else {} end)
+        + (if $alarms != "" then {AlarmSpecification: {Alarms: ($alarms | split(",") | map(select(. != "")))}, BakeTime: 300} else {} end)
         + (if $checkpoint != "" then {CheckpointPercentages: [($checkpoint | tonumber), 100], CheckpointDelay: 120} else {} end)'
 }
 
 refresh() {
-    local preferences
-    preferences=$(refresh_preferences)
+    local preferences auto=false
+    ! rolls_back || auto=true
+    preferences=$(refresh_preferences "$auto")
     say "starting an instance refresh of $(opt asg)"
     ! asked max-error-pct || observe
     REFRESHING=yes
@@ -86,7 +119,10 @@ refresh_ended() {
     fi
     case $STATUS in
         Successful) return 0 ;;
-        Failed | Cancelled | RollbackSuccessful | RollbackFailed) return 2 ;;
+        RollbackSuccessful) REPLACED=no && return 2 ;;
+        Failed | Cancelled | RollbackFailed) return 2 ;;
+        # Whatever the clients see now, it is going back already.
+        RollbackInProgress | Cancelling) return 1 ;;
     esac
     if [ -n "$OBSERVER" ] && ! observer_runs; then return 3; fi
     return 1

@@ -166,8 +166,90 @@ fn a_refresh_that_fails_is_undone_and_wrong_usage_is_refused() {
         ("--asg web --refresh --watch --max-error-pct x --url u", "wants a number"),
         ("--asg web --refresh --watch --checkpoint 100", "1 to 99"),
         ("--url u", "--url wants"),
+        ("--asg web --refresh --alarms errors", "--alarms wants --refresh --watch"),
+        ("--asg web --refresh --watch --alarms 1,2,3,4,5,6,7,8,9,10,11", "up to 10"),
     ] {
         let run = world.image(flags, None);
         assert!(run.code == Some(2) && run.stderr.contains(why), "{flags}: {:?} {}", run.code, run.stderr);
+    }
+}
+
+/// A run with alarms, one of which rings once the refresh has begun; the run, and what AWS was asked for.
+fn ringing(pin: &str, prepare: fn(&mut Value)) -> (World, Run, Value) {
+    let world = World::new(pin);
+    world.set(|state| {
+        prepare(state);
+        state["refresh_ends"] = "hold".into();
+    });
+    let rpm = world.rpm().display().to_string();
+    let line =
+        format!("image --rpm {rpm} --base-ami ami-base --asg web --refresh --watch --alarms errors,slow");
+    let mut command = world.command(&line);
+    command.env("AMI_BAKE_POLL", "0.05").env("AMI_BAKE_PATIENCE", "600");
+    let run = std::thread::scope(|scope| {
+        let running = scope.spawn(move || Run::of(command));
+        let begun = || {
+            world
+                .cloud
+                .calls()
+                .iter()
+                .any(|call| call.contains("describe-instance-refreshes") && call.contains("refresh-"))
+        };
+        assert!(wait_until(LONG, || begun() || running.is_finished()));
+        world.set(|state| {
+            state["alarms"]["errors"] = "ALARM".into();
+            // The refresh that brings the instances of before is guarded by none.
+            state["refresh_ends"] = "Successful".into();
+        });
+        running.join().unwrap()
+    });
+    let preferences = world.cloud.state().unwrap()["refreshes"][0]["Preferences"].clone();
+    (world, run, preferences)
+}
+
+#[test]
+fn an_alarm_that_rings_undoes_the_refresh_and_aws_goes_back_where_it_can() {
+    let by_parameter = |state: &mut Value| {
+        state["templates"]["lt-web"]["versions"][0]["image"] = "resolve:ssm:/golden".into();
+    };
+    let cases: [(&str, fn(&mut Value), bool); 3] =
+        [("1", |_| (), true), ("$Default", |_| (), false), ("1", by_parameter, false)];
+    for (pin, prepare, by_itself) in cases {
+        let (world, run, preferences) = ringing(pin, prepare);
+        let said = format!("{pin} {by_itself}: {}\n{}", run.stderr, world.cloud.calls().join("\n"));
+        assert_eq!(
+            preferences["AlarmSpecification"]["Alarms"],
+            serde_json::json!(["errors", "slow"]),
+            "{said}"
+        );
+        assert_eq!(
+            (&preferences["AutoRollback"] == true, &preferences["BakeTime"]),
+            (by_itself, &300.into()),
+            "{said}"
+        );
+        let end = if by_itself { "ended as RollbackSuccessful" } else { "ended as Failed" };
+        assert!(run.code == Some(1) && run.stderr.contains(end), "{said}");
+        let after = world.holdings();
+        let version = &after["asg"]["version"];
+        assert_eq!((&after["templates"]["lt-web"]["default"], version), (&1.into(), &pin.into()), "{said}");
+        assert_eq!(after["images"].as_object().unwrap().len(), 1, "{said}");
+        // Where AWS has gone back itself nothing is replaced once more; where it hasn't, another refresh does that.
+        assert_eq!(after["refreshes"].as_array().unwrap().len(), if by_itself { 1 } else { 2 }, "{said}");
+    }
+}
+
+#[test]
+fn alarms_that_stay_quiet_let_it_through_and_those_that_cannot_guard_are_refused_first() {
+    let world = World::new("1");
+    let run = world.image("--asg web --refresh --watch --alarms errors,slow", None).done();
+    assert!(run.stderr.contains("Baking, 100 %") && run.stderr.contains("succeeded"), "{}", run.stderr);
+    assert_eq!(world.holdings()["asg"]["version"], "2");
+    for (name, why) in [("busy", "is in ALARM"), ("nobody", "there is no CloudWatch alarm nobody")] {
+        let world = World::new("1");
+        let before = world.holdings();
+        let run = world.image(&format!("--asg web --refresh --watch --alarms errors,{name}"), None);
+        assert!(run.code == Some(1) && run.stderr.contains(why), "{name}: {}", run.stderr);
+        assert_eq!(world.holdings(), before, "{name}");
+        assert!(!world.cloud.calls().iter().any(|call| call.contains("run-instances")), "{name}");
     }
 }

@@ -54,25 +54,27 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
                     return Err(("ParamValidation", format!("--{flag} {text}")));
                 }
             }
-            if list(state, "refreshes").iter().any(|refresh| refresh["Status"] == "InProgress") {
+            if list(state, "refreshes").iter().any(runs) {
                 return Err((
                     "InstanceRefreshInProgress",
                     "An Instance Refresh is already in progress".to_owned(),
                 ));
             }
             let desired = call.value("desired-configuration");
-            let rolls_back = call.value("preferences").contains("\"AutoRollback\":true");
-            if rolls_back && (desired.is_empty() || desired.contains('$')) {
-                return Err(("ValidationError", "AutoRollback needs a desired configuration".to_owned()));
+            let preferences: Value = serde_json::from_str(&call.value("preferences")).unwrap_or_default();
+            let rolls_back = preferences["AutoRollback"] == true;
+            if rolls_back && !can_roll_back(state, &desired) {
+                return Err(("ValidationError", "the refresh can't be rolled back".to_owned()));
             }
+            let rollback_works = can_roll_back(state, &desired);
             let refresh = id(state, "refresh");
             list(state, "refreshes").push(json!({"InstanceRefreshId": refresh, "Status": "InProgress",
-                "desired": desired, "PercentageComplete": 0}));
+                "desired": desired, "PercentageComplete": 0, "Preferences": preferences,
+                "rollback_works": rollback_works}));
             Ok(json!({"InstanceRefreshId": refresh}))
         }
         "cancel-instance-refresh" => {
-            let active =
-                list(state, "refreshes").iter_mut().find(|refresh| refresh["Status"] == "InProgress");
+            let active = list(state, "refreshes").iter_mut().find(|refresh| runs(refresh));
             let Some(active) = active else { return Err(("ActiveInstanceRefreshNotFound", String::new())) };
             active["Status"] = "Cancelled".into();
             Ok(json!({}))
@@ -86,10 +88,9 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             Ok(Value::String(String::new()))
         }
         "rollback-instance-refresh" => {
-            let active =
-                list(state, "refreshes").iter_mut().find(|refresh| refresh["Status"] == "InProgress");
+            let active = list(state, "refreshes").iter_mut().find(|refresh| runs(refresh));
             let Some(active) = active else { return Err(("ActiveInstanceRefreshNotFound", String::new())) };
-            if active["desired"] == "" {
+            if !active["rollback_works"].as_bool().unwrap_or_default() {
                 return Err(("IrreversibleInstanceRefresh", "it can't be rolled back".to_owned()));
             }
             active["Status"] = "RollbackInProgress".into();
@@ -97,6 +98,33 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
         }
         _ => call.unknown(),
     }
+}
+
+/// Whether a refresh is under way, and not going back.
+fn runs(refresh: &Value) -> bool {
+    refresh["Status"] == "InProgress" || refresh["Status"] == "Baking"
+}
+
+/// A refresh goes back only with a desired configuration, from a group that uses neither `$Default` nor `$Latest`, and
+/// not to an image that a parameter names ("Undo changes with a rollback", EC2 Auto Scaling guide).
+fn can_roll_back(state: &Value, desired: &str) -> bool {
+    let version = state["asg"]["version"].as_str().unwrap_or_default();
+    let all = state["templates"]["lt-web"]["versions"].as_array().into_iter().flatten();
+    let by_parameter = all
+        .filter(|one| one["n"].to_string() == version)
+        .any(|one| one["image"].as_str().unwrap_or_default().starts_with("resolve:ssm:"));
+    !desired.is_empty() && !desired.contains('$') && !by_parameter
+}
+
+/// The alarms that are there, of those asked for.
+pub(super) fn alarms(state: &Value, call: &Call) -> Answer {
+    call.knows(&["alarm-names", "alarm-types"])?;
+    let names = call.values("alarm-names").iter();
+    let all: Vec<_> = names
+        .filter(|name| !state["alarms"][name.as_str()].is_null())
+        .map(|name| json!({"AlarmName": name, "StateValue": state["alarms"][name.as_str()]}))
+        .collect();
+    Ok(json!({"MetricAlarms": all, "CompositeAlarms": []}))
 }
 
 /// All groups: the one named `web`, and what a test has added.
@@ -126,20 +154,31 @@ fn one_name_each(policy: &Value) -> bool {
         && overrides.into_iter().all(|one| ok(&one["LaunchTemplateSpecification"]))
 }
 
-/// A look at a refresh brings it on: half of it at the first, its end at the second. What `refresh_ends` says is how;
-/// `refresh.hold` in the test's own folder is not looked at here: a test that measures drives the state itself.
+/// A look at a refresh brings it on: half of it at the first, its end at the second, or its bake time before that. What
+/// `refresh_ends` says is how; an alarm of its own that rings fails it, or takes it back.
 fn advance(state: &mut Value, refresh: &str) {
     let end = state["refresh_ends"].as_str().unwrap_or("Successful").to_owned();
+    let alarms = state["alarms"].clone();
     let version = {
         let Some(one) = list(state, "refreshes").iter_mut().find(|one| one["InstanceRefreshId"] == *refresh)
         else {
             return;
         };
+        let watched = one["Preferences"]["AlarmSpecification"]["Alarms"].as_array().into_iter().flatten();
+        let rings = watched.filter_map(Value::as_str).any(|name| alarms[name] == "ALARM");
         match one["Status"].as_str() {
             Some("RollbackInProgress") => one["Status"] = "RollbackSuccessful".into(),
+            Some("InProgress" | "Baking") if rings => {
+                let back = one["Preferences"]["AutoRollback"] == true;
+                one["Status"] = if back { "RollbackInProgress" } else { "Failed" }.into();
+            }
             Some("InProgress") if end == "hold" => {}
             Some("InProgress") if one["PercentageComplete"] == 0 => one["PercentageComplete"] = 50.into(),
-            Some("InProgress") => {
+            Some("InProgress") if one["Preferences"]["BakeTime"].as_u64() > Some(0) => {
+                one["Status"] = "Baking".into();
+                one["PercentageComplete"] = 100.into();
+            }
+            Some("InProgress" | "Baking") => {
                 one["Status"] = end.clone().into();
                 one["PercentageComplete"] = 100.into();
             }

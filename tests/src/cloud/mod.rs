@@ -53,6 +53,7 @@ impl Cloud {
             "more_groups": [],
             "fleets": [],
             "refreshes": [],
+            "alarms": {"errors": "OK", "slow": "INSUFFICIENT_DATA", "busy": "ALARM"},
         });
         let cloud = Self { folder: folder.to_owned() };
         cloud.save(&state)?;
@@ -212,6 +213,7 @@ fn dispatch(state: &mut Value, call: &Call) -> Answer {
         ) => account::dispatch(state, call),
         ("cloudformation" | "elbv2" | "resourcegroupstaggingapi", _) => stacks::dispatch(state, call),
         ("autoscaling", _) => autoscaling::dispatch(state, call),
+        ("cloudwatch", "describe-alarms") => autoscaling::alarms(state, call),
         ("ssm", _) => ec2::ssm(state, call),
         ("ec2", name) if name.contains("launch-template") => templates::dispatch(state, call),
         ("ec2", name) if name.contains("image") || name.contains("snapshot") => images::dispatch(state, call),
