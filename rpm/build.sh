@@ -28,6 +28,7 @@ stage() { # ARCH ROOT
     put 644 packaging/agent.toml etc/asg-agent/agent.toml
     put 644 packaging/systemd/asg-agent.service usr/lib/systemd/system/asg-agent.service
     put 644 packaging/systemd/asg-agent-recover.service usr/lib/systemd/system/asg-agent-recover.service
+    put 644 packaging/systemd/asg-agent-nginx.service usr/lib/systemd/system/asg-agent-nginx.service
     put 644 packaging/systemd/90-asg-agent.preset usr/lib/systemd/system-preset/90-asg-agent.preset
     put 644 packaging/systemd/asg-agent.tmpfiles.conf usr/lib/tmpfiles.d/asg-agent.conf
     put 755 packaging/nginx/nginx-setup.sh usr/libexec/asg-agent/nginx-setup

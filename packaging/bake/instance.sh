@@ -193,12 +193,12 @@ install_nftables() {
 
 enable_units() {
     local unit
-    for unit in nginx.service asg-agent.service asg-agent-recover.service; do
+    for unit in nginx.service asg-agent.service asg-agent-recover.service asg-agent-nginx.service; do
         [ -e "/usr/lib/systemd/system/$unit" ] || [ -e "/lib/systemd/system/$unit" ] || continue
         # An nginx that something else starts, or that is built from source, is not ours to enable.
         if [ "$unit" = nginx.service ] && [ -n "$NGINX_CONF" ] && [ -n "$(starts_at_boot)" ]; then continue; fi
         systemctl enable --quiet "$unit"
-        offline || [ "$unit" = asg-agent-recover.service ] || systemctl start "$unit"
+        offline || [[ $unit == asg-agent-* ]] || systemctl start "$unit"
         ok "enabled $unit"
     done
 }
@@ -374,6 +374,7 @@ verify() {
     expect "the package's files are as packed" files_are_whole
     expect "asg-agent.service is enabled" enabled asg-agent.service
     expect "asg-agent-recover.service is enabled" enabled asg-agent-recover.service
+    expect "asg-agent-nginx.service is enabled" enabled asg-agent-nginx.service
     boot=$(starts_at_boot)
     if [ -n "$boot" ]; then
         ok "nginx is started at boot by $(tr '\n' ' ' <<<"$boot")"
@@ -497,7 +498,8 @@ walk() {
             -o -name id_dsa -o -name id_ecdsa -o -name id_ed25519 -o -path '*/.aws/*' -o -name .netrc \
             -o -name .git-credentials -o -name .pgpass -o -path '*/.docker/config.json' \) -printf 'keys and credentials|%p\n' -o \
             \( -name '.*_history' -o -name '.*sh_history' -o -name fish_history -o -name .lesshst -o -name .viminfo \
-            -o -path '*/.ssh/known_hosts*' -o -name imjournal.state \) -printf 'histories|%p\n' \) 2>/dev/null || true
+            -o -path '*/.ssh/known_hosts*' -o -name imjournal.state \) -printf 'histories|%p\n' -o \
+            -regex '.*/\(zz-\)?asg-agent-instance\.conf' -printf "ids of this instance|%p\n" \) 2>/dev/null || true
     done | sort -u | while IFS= read -r line; do
         is_packed "${line#*|}" || printf '%s\n' "$line"
     done
@@ -581,7 +583,7 @@ remove_walked() {
     nginx_logs | while IFS= read -r line; do rm -f -- "$line"; done
     walk | while IFS= read -r line; do
         case $line in
-            logs\|*/log/* | logs\|*/logs/* | keys*\|* | histories\|*) rm -f -- "${line#*|}" ;;
+            logs\|*/log/* | logs\|*/logs/* | keys*\|* | histories\|* | ids*\|*) rm -f -- "${line#*|}" ;;
         esac
     done
 }
@@ -592,7 +594,7 @@ prove_walk() {
         bad "logs of nginx's configuration: $(head -n 3 <<<"$left" | tr '\n' ' ')"
     fi
     left=$(walk)
-    for kind in logs 'keys and credentials' histories; do
+    for kind in logs 'keys and credentials' histories 'ids of this instance'; do
         if grep -q "^$kind|" <<<"$left"; then
             bad "$kind elsewhere: $(sed -n "s/^$kind|//p" <<<"$left" | head -n 5 | tr '\n' ' ')"
         else

@@ -12,6 +12,9 @@ nginx-setup install --nginx-conf FILE the same for an nginx built from source: F
                                       kept as FILE.before-asg-agent
 nginx-setup remove [--nginx-conf FILE]  undo that (without FILE: everywhere it was done), test, reload
 nginx-setup print                     show what install would write
+nginx-setup instance                  let nginx add X-Instance-Id with this instance's id, in a file of its own beside ours
+                                      (install does it too, and every boot); not where a configuration names that
+                                      header itself, nor where a file of that name that isn't ours forbids it
 Options: --nginx PROGRAM (else the one on PATH, or beside FILE), --port PORT (else 80)
 Exit codes: 0 done, 1 nginx refused it and all is as before, 2 wrong usage, 3 no nginx, or no place that is
 fit: what to add by hand is printed, 4 a file there isn't ours
@@ -33,10 +36,11 @@ marker='# asg-agent'
 verb=
 file=
 program=
+named=
 port=80
 while [ $# -gt 0 ]; do
     case $1 in
-        install | remove | print) verb=$1 ;;
+        install | remove | print | instance) verb=$1 ;;
         --nginx-conf) file=${2:?--nginx-conf needs a file} && shift ;;
         --nginx-conf=*) file=${1#*=} ;;
         --nginx) program=${2:?--nginx needs a program} && shift ;;
@@ -73,7 +77,8 @@ option() { # NAME: what nginx was built with
     return 1
 }
 
-# What is written, fit for this nginx: `server` (all of it), `http` (what goes beside a location) or `location`.
+# What is written, fit for this nginx: `server` (all of it), `http` (what goes beside a location), `location`, or
+# `instance` (the header).
 ours() {
     what=$1
     set -- -e "s/listen 80;/listen $port;/"
@@ -86,7 +91,15 @@ ours() {
     # A relative log lies below nginx's prefix.
     [ -z "$file" ] || set -- "$@" -e 's| /var/log/nginx/access.log | logs/access.log |'
     case $what in
-        server) cat "$here/http.conf" && echo && inlined ;;
+        instance) set -- -e "s/INSTANCE/$id/" ;;
+    esac
+    case $what in
+        instance) cat "$here/instance.conf" ;;
+        server)
+            cat "$here/http.conf" && echo && inlined
+            # A pattern, which may match no file.
+            [ -z "$file" ] || printf 'include %s;\n' "$(dirname "$file")/asg-agent-instance[.]conf"
+            ;;
         http) cat "$here/http.conf" ;;
         location) cat "$here/health.conf" ;;
     esac | sed "$@"
@@ -128,7 +141,8 @@ is_ours() { head -n 1 "$1" | grep -q "^$marker"; }
 
 # The master that the pid file names, if it runs this program: the number alone may be anybody's by now.
 master() {
-    pid_file=$("$program" -T -c "$main" 2>/dev/null | sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}\([^;]*\);.*/\1/p' | head -n 1)
+    pid_file=$("$program" -T -c "$main" 2>/dev/null | sed 's/#.*//' | tr ';{}' '[\n*]' |
+        sed -n 's/^[[:space:]]*pid[[:space:]]\{1,\}//p' | head -n 1)
     [ -n "$pid_file" ] || pid_file=$(option --pid-path) || pid_file=logs/nginx.pid
     case $pid_file in /*) ;; *) pid_file=$(option --prefix || echo /usr/local/nginx)/$pid_file ;; esac
     pid=$(head -c 20 "$pid_file" 2>/dev/null) || return 1
@@ -213,7 +227,7 @@ is_as_it_should_be() { # KIND PLACE
 }
 
 take_back() {
-    for one in "$place" ${second:+"$second"}; do
+    for one in "$place" ${second:+"$second"} ${named:+"$named"}; do
         if [ -e "$one.old" ]; then mv -f "$one.old" "$one"; else rm -f "$one"; fi
     done
 }
@@ -232,6 +246,72 @@ places() {
     ! includes default\\.d || second=$(dirname "$main")/default.d/asg-agent.conf
 }
 
+# ---- the header
+
+# i-…, as the kernel shows it on Nitro instances; on Xen the metadata service is asked, within a few seconds.
+instance_id() {
+    is_id='i-[0-9a-f]{8,17}'
+    tag=${AGENT_IDENTITY_HARDWARE:-/sys/devices/virtual/dmi/id/board_asset_tag}
+    ! head -c 64 "$tag" 2>/dev/null | grep -Ex "$is_id" || return 0
+    [ -n "${AGENT_IDENTITY_ENDPOINT:-}" ] || grep -qi '^ec2' /sys/hypervisor/uuid 2>/dev/null || return 1
+    url=${AGENT_IDENTITY_ENDPOINT:-http://169.254.169.254}/latest
+    token=$(curl -fs -m 3 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$url/api/token") || return 1
+    curl -fs -m 3 -H "X-aws-ec2-metadata-token: $token" "$url/meta-data/instance-id" | grep -Ex "$is_id"
+}
+
+# Whether a configuration that isn't ours speaks of the header: to add it twice would be worse.
+others_name_it() {
+    "$program" -T -c "$main" 2>/dev/null | awk '
+        /^# configuration file / { ours = $0 ~ /asg-agent(-instance)?\.conf:$/; next }
+        { sub(/#.*/, "") }
+        !ours && tolower($0) ~ /x-instance-id/ { found = 1 }
+        END { exit !found }'
+}
+
+# Beside `place`, which is installed. nginx adds a header of the http block where no block below adds one of its own: no
+# header of anybody goes. An id that can't be told, or isn't wanted, leaves no file: never that of another instance.
+name_instance() {
+    place=${place%.conf}-instance.conf
+    if [ -e "$place" ] && ! is_ours "$place"; then
+        say "$place isn't ours: left as it is"
+        return 0
+    fi
+    id=$(instance_id) || id=
+    case $built in *--without-http_map_module*) id= ;; esac
+    if [ -z "$id" ] || others_name_it; then
+        [ -e "$place" ] || return 0
+        rm -f "$place"
+        accept_or no_name "its configuration without $place"
+        say "removed $place"
+        return 0
+    fi
+    ! is_as_it_should_be instance "$place" || return 0
+    ours instance | write "$place"
+    accept_or no_name "$place"
+    say "nginx says which instance this is: X-Instance-Id: $id"
+}
+no_name() { rm -f "$place"; }
+
+# Adds it where it can: what ours does besides doesn't depend on it.
+try_name() { (name_instance) || say "nginx adds no X-Instance-Id"; }
+
+name_everywhere() {
+    if [ -e "$wired" ]; then
+        while IFS= read -r file; do
+            program=$given
+            place=$(dirname "$file")/asg-agent.conf
+            if [ -e "$place" ] && is_ours "$place" && find_nginx; then try_name; fi
+        done <"$wired"
+    fi
+    file=
+    program=$given
+    find_nginx || return 0
+    places
+    if [ -e "$place" ] && is_ours "$place"; then try_name; fi
+}
+
+# ---- install and remove
+
 install_conf_d() {
     find_nginx || manual "no nginx was found"
     check_first
@@ -241,6 +321,7 @@ install_conf_d() {
     [ -z "$second" ] || http=http
     if is_as_it_should_be "$http" "$place" && { [ -z "$second" ] || is_as_it_should_be location "$second"; }; then
         say "$place is as it should be"
+        try_name
         return 0
     fi
     mkdir -p "$(dirname "$place")" ${second:+"$(dirname "$second")"}
@@ -250,6 +331,7 @@ install_conf_d() {
     accept_or take_back "$place"
     rm -f "$place.old" ${second:+"$second.old"}
     say "wrote $place${second:+ and $second}"
+    try_name
 }
 
 install_into_file() {
@@ -264,6 +346,7 @@ install_into_file() {
     if grep -q "include $place; $marker" "$file"; then
         accept_or take_back "$place"
         say "$file includes $place"
+        try_name
         return 0
     fi
     cp -p "$file" "$before"
@@ -299,6 +382,7 @@ install_into_file() {
     mkdir -p "$(dirname "$wired")"
     grep -qxF "$file" "$wired" 2>/dev/null || printf '%s\n' "$file" >>"$wired"
     say "$file includes $place; as it was: $before"
+    try_name
 }
 
 remove_from_file() {
@@ -313,7 +397,7 @@ remove_from_file() {
         rm -f "$file.with-asg-agent"
     }
     accept_or put_back "$file without $place"
-    rm -f "$place" "$place.old" "$file.with-asg-agent"
+    rm -f "$place" "$place.old" "${place%.conf}-instance.conf" "$file.with-asg-agent"
     if cmp -s "$file" "$file.before-asg-agent"; then rm -f "$file.before-asg-agent"; fi
     if [ -e "$wired" ]; then
         grep -vxF "$file" "$wired" >"$wired.new" || true
@@ -338,11 +422,14 @@ remove_conf_d() {
     for one in "$place" ${second:+"$second"}; do
         [ ! -e "$one" ] || is_ours "$one" || fail 4 "$one isn't ours: left as it is"
     done
-    for one in "$place" ${second:+"$second"}; do
+    # One that isn't ours is somebody's wish to have no header.
+    named=${place%.conf}-instance.conf
+    [ -e "$named" ] && is_ours "$named" || named=
+    for one in "$place" ${second:+"$second"} ${named:+"$named"}; do
         [ ! -e "$one" ] || mv -f "$one" "$one.old"
     done
     accept_or take_back "its configuration without $place"
-    rm -f "$place.old" ${second:+"$second.old"}
+    rm -f "$place.old" ${second:+"$second.old"} ${named:+"$named.old"}
     say "removed $place${second:+ and $second}"
 }
 
@@ -355,6 +442,7 @@ case $verb in
     install)
         if [ -n "$file" ]; then install_into_file; else install_conf_d; fi
         ;;
+    instance) name_everywhere ;;
     remove)
         if [ -n "$file" ]; then
             remove_from_file "$(readlink -f "$file")"

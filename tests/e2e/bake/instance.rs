@@ -39,7 +39,7 @@ END
     for f in /opt/nginx/logs/access.log /opt/nginx/logs/traffic /opt/nginx/logs/oops /opt/nginx/logs/traffic-2026.gz \
         /srv/web/example.org.traffic /data/deep /data/deep.1 /data/nginx/plain /srv/u/.ssh/authorized_keys \
         /srv/app/logs/y.log /usr/local/logs/z.log /srv/u/.zsh_history /srv/etc/ssh_host_rsa_key /etc/hostname \
-        /var/lib/rsyslog/imjournal.state /var/lib/apt/lists/x_y; do mkdir -p "$(dirname "$f")"; echo secret >"$f"; done"#;
+        /var/lib/rsyslog/imjournal.state /var/lib/apt/lists/x_y /opt/nginx/conf/asg-agent-instance.conf; do mkdir -p "$(dirname "$f")"; echo secret >"$f"; done"#;
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
@@ -107,9 +107,12 @@ fn an_instance_becomes_an_image_that_boots_as_a_machine_of_its_own() {
 
     let (code, text) = bake(&machine, "clean --check");
     assert!(code == Some(1) && text.contains("FAIL  histories: /home/ubuntu/.python_history"), "{text}");
-    for kind in
-        ["logs of nginx's configuration: /data/deep", "keys and credentials elsewhere", "the instance's name"]
-    {
+    for kind in [
+        "logs of nginx's configuration: /data/deep",
+        "keys and credentials elsewhere",
+        "the instance's name",
+        "ids of this instance elsewhere: /opt/nginx/conf/asg-agent-instance.conf",
+    ] {
         assert!(text.contains(&format!("FAIL  {kind}")), "{kind}: {text}");
     }
     // A log in no folder for logs may be somebody's data: named, not removed.

@@ -13,7 +13,10 @@ fn an_installed_package_serves_comes_back_and_leaves_nothing() {
     let Some(mut machine) = machine(&[first]) else { return };
     let before = files(&machine);
     run(&machine, "rpm -i --nodeps /*-1.*.rpm");
-    assert_eq!(run(&machine, "systemctl is-enabled asg-agent asg-agent-recover"), "enabled\nenabled");
+    assert_eq!(
+        run(&machine, "systemctl is-enabled asg-agent asg-agent-recover asg-agent-nginx"),
+        "enabled\nenabled\nenabled"
+    );
     run(&machine, "systemctl start asg-agent");
     comes(&machine, "200");
     is_confined(&machine);

@@ -17,6 +17,7 @@ fn nginx_hands_health_on_and_nobodys_files_are_worse_than_before() {
     run(&machine, "rpm -i --nodeps /*-1.*.rpm");
     run(&machine, "systemctl start asg-agent");
     comes(&machine, "200");
+    names_the_instance(&machine);
     with_a_conf_d(&machine);
     run(&machine, "rpm -i --nodeps /*-1.*.rpm");
     run(&machine, "systemctl start asg-agent");
@@ -29,6 +30,90 @@ fn answers(machine: &Machine, args: &str, code: &str) {
     let said =
         || run(machine, "nginx -T 2>&1 | grep -v '^#' | head -n 80; tail -n 5 /var/log/nginx/error.log");
     assert!(wait_until(LONG, || status(machine, args) == code), "{args}: no {code}: {}", said());
+}
+
+/// The values of a header in an answer, with a comma between them.
+fn header(machine: &Machine, name: &str, args: &str) -> String {
+    let headers = run(machine, &format!("curl -s -o /dev/null -D - --max-time 5 {args} | tr -d '\\r'"));
+    let pairs = headers.lines().filter_map(|line| line.split_once(": "));
+    let wanted = pairs.filter(|(header, _)| header.eq_ignore_ascii_case(name));
+    wanted.map(|(_, value)| value).collect::<Vec<_>>().join(",")
+}
+
+const NAME: &str = "/etc/nginx/conf.d/zz-asg-agent-instance.conf";
+
+/// Each boot says which instance this is; nobody's header goes, and none comes twice.
+fn names_the_instance(machine: &Machine) {
+    let front = "http://127.0.0.1/";
+    let before = run(machine, "find /etc/nginx -type f | sort | xargs cat | sha256sum");
+    let mut unit = "mkdir -p /etc/systemd/system/asg-agent-nginx.service.d; printf '[Service]\\nEnvironment=AGENT_IDENTITY_HARDWARE=/tag\\n' \
+                >/etc/systemd/system/asg-agent-nginx.service.d/x.conf; systemctl daemon-reload"
+        .to_owned();
+    run(machine, &unit);
+    let boots_as = |id: &str| {
+        run(
+            machine,
+            &format!("rm -f /tag; [ -z '{id}' ] || echo '{id}' >/tag; systemctl start asg-agent-nginx"),
+        );
+    };
+    boots_as("i-0a5cade0000000001");
+    assert_eq!(
+        run(machine, "ls /etc/nginx/conf.d"),
+        "",
+        "nothing is written where nginx-setup has installed nothing"
+    );
+
+    // Their own headers, in a server and for all of them; a backend that names itself.
+    let sites = "add_header X-Theirs all;\n\
+        server { listen 81; location / { return 200; } location /own { add_header X-Theirs own; return 200; } }\n\
+        server { listen 82; location / { proxy_pass http://127.0.0.1:83; } }\n\
+        server { listen 83; add_header X-Instance-Id backend; location / { return 200; } }\n";
+    std::fs::write(
+        machine.root().join("sites"),
+        sites.replace("add_header X-Instance-Id backend", "set $a 1"),
+    )
+    .unwrap();
+    run(machine, "cp /sites /etc/nginx/conf.d/sites.conf; systemctl reload nginx");
+    run(machine, &format!("AGENT_IDENTITY_HARDWARE=/tag {SETUP} install"));
+    let named = |args: &str| header(machine, "x-instance-id", args);
+    let theirs = |args: &str| header(machine, "x-theirs", args);
+    let [site, own, proxy] = ["81/", "81/own", "82/"].map(|end| format!("http://127.0.0.1:{end}"));
+    assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", "i-0a5cade0000000001"));
+    assert_eq!((theirs(&own).as_str(), named(&own).as_str()), ("own", ""), "theirs is never taken");
+    assert_eq!(named(&proxy), "i-0a5cade0000000001", "once, as the one behind says");
+    let nowhere = format!("{front}nowhere");
+    assert_eq!(
+        (status(machine, &nowhere).as_str(), named(&nowhere).as_str()),
+        ("404", "i-0a5cade0000000001")
+    );
+    // The agent in this machine knows another name, or none: what it says is not said twice.
+    assert_eq!(named(PROBE), header(machine, "x-instance-id", "http://127.0.0.1:8080/health"));
+
+    // The image boots as another; then as one whose id can't be told: never a wrong one.
+    boots_as("i-0a5cade0000000002");
+    assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", "i-0a5cade0000000002"));
+    boots_as("");
+    assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", ""));
+    assert_eq!(run(machine, &format!("test -e {NAME} || echo none")), "none");
+    boots_as("nobody's asset");
+    assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", ""));
+
+    // Where somebody's configuration names it, or forbids it, ours doesn't.
+    boots_as("i-0a5cade0000000003");
+    std::fs::write(machine.root().join("etc/nginx/conf.d/sites.conf"), sites).unwrap();
+    boots_as("i-0a5cade0000000003");
+    run(machine, "systemctl reload nginx");
+    assert_eq!(named(&proxy), "backend");
+    assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", ""));
+    unit = format!("cp /sites /etc/nginx/conf.d/sites.conf; echo '# no' >{NAME}; systemctl reload nginx");
+    run(machine, &unit);
+    boots_as("i-0a5cade0000000003");
+    assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", ""));
+    assert_eq!(run(machine, &format!("cat {NAME}; rm {NAME}")), "# no");
+
+    boots_as("i-0a5cade0000000004");
+    run(machine, &format!("{SETUP} remove; rm /etc/nginx/conf.d/sites.conf; systemctl reload nginx"));
+    assert_eq!(run(machine, "find /etc/nginx -type f | sort | xargs cat | sha256sum"), before);
 }
 
 /// The sites stay as they are.

@@ -119,14 +119,16 @@ fn systemd_finds_nothing_wrong_and_little_exposed() {
         return skipped("systemd-analyze is missing");
     }
     let root = tempfile::tempdir().unwrap();
-    for folder in ["usr/bin", "etc/systemd/system", "usr/lib/systemd/system"] {
+    for folder in ["usr/bin", "usr/libexec/asg-agent", "etc/systemd/system", "usr/lib/systemd/system"] {
         fs::create_dir_all(root.path().join(folder)).unwrap();
     }
     fs::copy(world::agent::binary(), root.path().join("usr/bin/agent")).unwrap();
+    let setup = source("packaging/nginx/nginx-setup.sh");
+    fs::copy(setup, root.path().join("usr/libexec/asg-agent/nginx-setup")).unwrap();
     for target in ["sysinit", "basic", "shutdown", "network", "multi-user"] {
         fs::write(root.path().join(format!("usr/lib/systemd/system/{target}.target")), "[Unit]\n").unwrap();
     }
-    for name in ["asg-agent.service", "asg-agent-recover.service"] {
+    for name in ["asg-agent.service", "asg-agent-recover.service", "asg-agent-nginx.service"] {
         let to = root.path().join("usr/lib/systemd/system").join(name);
         fs::copy(source("packaging/systemd").join(name), &to).unwrap();
         let mut verify = Command::new("systemd-analyze");
