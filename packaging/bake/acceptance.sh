@@ -5,6 +5,7 @@
 CHILD=           # a script of ours that is at work
 STACKS=''        # stacks that this run may have made, newest first
 BAKED_BY=        # the run that made the image
+LEFT=            # what of this run is still there
 SUSPENDED=no     # the group may not replace unhealthy instances
 
 # Runs a verb of this script: its stdout is in SAID. Waited for in the background, so that a signal is heard at once.
@@ -205,17 +206,33 @@ undo_acceptance() {
     fi
     return "$ok"
 }
-# What still has a tag of this run, one a line; a terminated instance is listed by AWS for an hour.
+# What still has a tag of this run, one a line, in LEFT. A terminated instance goes on being listed for about an hour.
 leftovers() {
-    list '.ResourceTagMappingList[].ResourceARN' resourcegroupstaggingapi get-resources \
-        --tag-filters "Key=$RUN_TAG,Values=$RUN" || return 1
-    list '.ResourceTagMappingList[].ResourceARN' resourcegroupstaggingapi get-resources \
-        --tag-filters "Key=acceptance,Values=$STACK_ID" || return 1
+    local pair found all='' ids
+    for pair in "Key=$RUN_TAG,Values=$RUN" "Key=acceptance,Values=$STACK_ID"; do
+        found=$(list '.ResourceTagMappingList[].ResourceARN' resourcegroupstaggingapi get-resources --tag-filters "$pair") ||
+            { LEFT="what is left can't be listed: $(complaint)" && return 0; }
+        all=$(printf '%s\n%s' "$all" "$found")
+    done
+    LEFT=$(grep . <<<"$all" | sort -u)
+    ids=$(sed -n 's#.*/\(i-[0-9a-z]*\)$#\1#p' <<<"$LEFT")
+    [ -n "$ids" ] || return 0
+    ids=$(list '.Reservations[].Instances[] | select(.State.Name != "terminated") | .InstanceId' \
+        ec2 describe-instances --filters "Name=instance-id,Values=$(tr '\n' ',' <<<"$ids" | sed 's/,$//')") || return 0
+    LEFT=$(while IFS= read -r found; do
+        case $found in
+            */i-*) ! grep -qx "${found##*/}" <<<"$ids" || printf '%s\n' "$found" ;;
+            *) printf '%s\n' "$found" ;;
+        esac
+    done <<<"$LEFT")
 }
+# What was deleted may be listed for minutes.
+nothing_is_left() { leftovers && [ -z "$LEFT" ]; }
+# report CODE LEFT: a run that was interrupted has no failed step, and is no success.
 report() {
-    local left=$1 json=$REPORT.json
-    jq -s --arg run "$RUN" --arg account "${ACCOUNT:-}" --arg region "$REGION" --arg left "$left" \
-        '{event: "acceptance", run: $run, region: $region, ok: (all(.[]; .ok) and $left == ""), steps: .,
+    local left=$2 json=$REPORT.json
+    jq -s --arg run "$RUN" --arg account "${ACCOUNT:-}" --arg region "$REGION" --arg left "$left" --argjson code "$1" \
+        '{event: "acceptance", run: $run, region: $region, ok: ($code == 0 and all(.[]; .ok) and $left == ""), steps: .,
           left: ($left | split("\n") | map(select(. != "")))}' "$SCRATCH/steps" >"$json"
     jq -r '"<!doctype html><meta charset=utf-8><title>asg-agent: acceptance \(.run)</title><style>body{font:16px sans-serif;margin:2em}td{padding:.3em 1em;vertical-align:top}pre{max-width:60em;overflow:auto}</style><h1>Acceptance \(.run): \(if .ok then "passed" else "failed" end)</h1><p>\(.region | @html). Left over: \(if .left == [] then "nothing" else (.left | join(", ") | @html) end)</p><table>"
         + ([.steps[] | "<tr><td>\(if .ok then "ok" else "FAILED" end)<td>\(.step | @html)<td>\(.seconds) s<td><pre>\(.result | tojson | .[0:2000] | @html)</pre>"] | join(""))
@@ -223,21 +240,18 @@ report() {
     say "the report: $json and $REPORT.html"
 }
 finish_acceptance() {
-    local code=$? left
+    local code=$?
     trap '' INT TERM HUP
     set +e
     if [ -n "$STACK_ID" ] && [ "$BEGUN" = yes ]; then
         undo_acceptance || code=1
-        left=$(leftovers) || left="what is left can't be listed: $(complaint)"
-        # Instances and network interfaces go a moment after their stack.
-        [ -z "$left" ] || { sleep "$POLL" && left=$(leftovers); }
-        if [ -n "$left" ]; then
-            code=1
-            say "still there: $left"
-        else
+        if until_true "everything with a tag of this run to be gone" nothing_is_left; then
             say "nothing of this run is left, by its tag"
+        else
+            code=1
+            say "still there: $(tr '\n' ' ' <<<"$LEFT")"
         fi
-        report "$left"
+        report "$code" "$LEFT"
     fi
     rm -rf "$SCRATCH"
     exit "$code"

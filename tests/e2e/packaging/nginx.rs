@@ -51,9 +51,10 @@ fn names_the_instance(machine: &Machine) {
         .to_owned();
     run(machine, &unit);
     let boots_as = |id: &str| {
+        let tag = format!("rm -f /tag; [ -z '{id}' ] || echo '{id}' >/tag");
         run(
             machine,
-            &format!("rm -f /tag; [ -z '{id}' ] || echo '{id}' >/tag; systemctl start asg-agent-nginx"),
+            &format!("{tag}; systemctl reset-failed asg-agent-nginx; systemctl start asg-agent-nginx"),
         );
     };
     boots_as("i-0a5cade0000000001");
@@ -95,7 +96,7 @@ fn names_the_instance(machine: &Machine) {
     boots_as("");
     assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", ""));
     assert_eq!(run(machine, &format!("test -e {NAME} || echo none")), "none");
-    boots_as("nobody's asset");
+    boots_as("an asset of somebody");
     assert_eq!((theirs(&site).as_str(), named(&site).as_str()), ("all", ""));
 
     // Where somebody's configuration names it, or forbids it, ours doesn't.

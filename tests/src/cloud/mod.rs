@@ -121,6 +121,7 @@ impl Cloud {
 
     /// Serves one command line; its exit code. `fault` is `KIND:N`: the Nth call fails. `before`: nothing was done;
     /// `after`: it was done, and only the answer is lost; `TERM`: done, and the script gets SIGTERM; `INT`: Ctrl-C.
+    /// `never:NAME`: a call of this name fails whenever it is made.
     ///
     /// # Errors
     /// When the folder can't be read or written.
@@ -130,7 +131,8 @@ impl Cloud {
         let (kind, nth) = fault.and_then(|f| f.split_once(':')).unwrap_or_default();
         let strikes = !kind.is_empty() && nth.parse() == Ok(self.calls().len());
         let lost = ("InternalError", "An internal error has occurred".to_owned());
-        if strikes && kind == "before" {
+        let never = kind == "never" && args.get(1).is_some_and(|name| name == nth);
+        if (strikes && kind == "before") || never {
             return Ok(refuse(args, &lost));
         }
         let turn = self.turn()?;

@@ -37,7 +37,11 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             }
             let status = stack["status"].clone();
             if looks > 1 && status == "DELETE_IN_PROGRESS" {
-                table(state, "stacks").remove(&name);
+                let tags = table(state, "stacks").remove(&name).unwrap_or_default()["tags"].clone();
+                // An instance of its group is listed by its tags for an hour after its end.
+                let gone = json!({"state": "terminated", "image": "ami-base", "tags": tags, "looks": 5, "group": "",
+                    "token": ""});
+                table(state, "instances").insert(format!("i-{:08}", name.len()), gone);
                 // Its template and its group go with it: here they are again as they were.
                 if let Some(versions) = state["templates"]["lt-web"]["versions"].as_array_mut() {
                     versions.truncate(1);
@@ -69,10 +73,7 @@ pub(super) fn dispatch(state: &mut Value, call: &Call) -> Answer {
             let mut found = Vec::new();
             for kind in ["stacks", "images", "snapshots", "groups", "volumes", "instances"] {
                 for (id, one) in table(state, kind).iter() {
-                    if one["tags"][key] == value
-                        && one["state"] != "terminated"
-                        && one["state"] != "shutting-down"
-                    {
+                    if one["tags"][key] == value {
                         found.push(json!({"ResourceARN": format!("arn:{kind}/{id}")}));
                     }
                 }
