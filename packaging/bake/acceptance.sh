@@ -187,6 +187,7 @@ goes_back() {
 
 # ---- the end, whichever
 
+image_pruned() { verb_of_ours prune --run "$BAKED_BY" --all || return 1; }
 undo_acceptance() {
     local stack ok=0
     [ -z "$CHILD" ] || { kill -TERM "$CHILD" 2>/dev/null && wait "$CHILD" 2>/dev/null; }
@@ -202,7 +203,8 @@ undo_acceptance() {
         BAKED_BY=$(pick --arg key "$RUN_TAG" '[.Images[] | .Tags[]? | select(.Key == $key) | .Value][0]')
     fi
     if [ -n "$BAKED_BY" ]; then
-        verb_of_ours prune --run "$BAKED_BY" --all || { ok=1 && say "try ami-bake.sh prune --run $BAKED_BY --all"; }
+        # prune ends at a read that fails: what it has not seen it doesn't delete.
+        PATIENCE=3 until_true "the image of this run to go" image_pruned || { ok=1 && say "try ami-bake.sh prune --run $BAKED_BY --all"; }
     fi
     return "$ok"
 }

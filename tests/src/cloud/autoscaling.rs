@@ -111,7 +111,7 @@ fn can_roll_back(state: &Value, desired: &str) -> bool {
     let version = state["asg"]["version"].as_str().unwrap_or_default();
     let all = state["templates"]["lt-web"]["versions"].as_array().into_iter().flatten();
     let by_parameter = all
-        .filter(|one| one["n"].to_string() == version)
+        .filter(|one| one["n"].as_u64().is_some() && one["n"].as_u64() == version.parse().ok())
         .any(|one| one["image"].as_str().unwrap_or_default().starts_with("resolve:ssm:"));
     !desired.is_empty() && !desired.contains('$') && !by_parameter
 }
