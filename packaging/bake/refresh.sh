@@ -27,7 +27,7 @@ check_refresh_flags() {
     if asked alarms; then
         asked watch || wrong "--alarms wants --refresh --watch"
         # AlarmSpecification, EC2 Auto Scaling API: up to 10.
-        [ "$(alarm_names | grep -c .)" -le 10 ] || wrong "--alarms takes up to 10 names"
+        case $(alarm_names | grep -c .) in [1-9] | 10) ;; *) wrong "--alarms wants up to 10 names, with commas between them" ;; esac
     fi
 }
 alarm_names() { printf '%s\n' "$(opt alarms)" | tr ',' '\n'; }

@@ -167,6 +167,7 @@ fn a_refresh_that_fails_is_undone_and_wrong_usage_is_refused() {
         ("--asg web --refresh --watch --checkpoint 100", "1 to 99"),
         ("--url u", "--url wants"),
         ("--asg web --refresh --alarms errors", "--alarms wants --refresh --watch"),
+        ("--asg web --refresh --watch --alarms ,", "wants up to 10"),
         ("--asg web --refresh --watch --alarms 1,2,3,4,5,6,7,8,9,10,11", "up to 10"),
     ] {
         let run = world.image(flags, None);
@@ -174,11 +175,12 @@ fn a_refresh_that_fails_is_undone_and_wrong_usage_is_refused() {
     }
 }
 
-/// A run with alarms, one of which rings once the refresh has begun; the run, and what AWS was asked for.
-fn ringing(pin: &str, prepare: fn(&mut Value)) -> (World, Run, Value) {
+/// A run with alarms, on a group whose image is named so, one of which rings once the refresh has begun; the run, and what
+/// AWS was asked for.
+fn ringing(pin: &str, image: &str) -> (World, Run, Value) {
     let world = World::new(pin);
     world.set(|state| {
-        prepare(state);
+        state["templates"]["lt-web"]["versions"][0]["image"] = image.into();
         state["refresh_ends"] = "hold".into();
     });
     let rpm = world.rpm().display().to_string();
@@ -209,13 +211,10 @@ fn ringing(pin: &str, prepare: fn(&mut Value)) -> (World, Run, Value) {
 
 #[test]
 fn an_alarm_that_rings_undoes_the_refresh_and_aws_goes_back_where_it_can() {
-    let by_parameter = |state: &mut Value| {
-        state["templates"]["lt-web"]["versions"][0]["image"] = "resolve:ssm:/golden".into();
-    };
-    let cases: [(&str, fn(&mut Value), bool); 3] =
-        [("1", |_| (), true), ("$Default", |_| (), false), ("1", by_parameter, false)];
-    for (pin, prepare, by_itself) in cases {
-        let (world, run, preferences) = ringing(pin, prepare);
+    for (pin, image, by_itself) in
+        [("1", "ami-base", true), ("$Default", "ami-base", false), ("1", "resolve:ssm:/golden", false)]
+    {
+        let (world, run, preferences) = ringing(pin, image);
         let said = format!("{pin} {by_itself}: {}\n{}", run.stderr, world.cloud.calls().join("\n"));
         assert_eq!(
             preferences["AlarmSpecification"]["Alarms"],
