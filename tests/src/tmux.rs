@@ -119,8 +119,11 @@ impl Tmux {
             "alternate and cursor: {}",
             modes()
         );
-        self.line("clear; stty -a | tr ';' '\\n' | grep -cE '(^| )(icanon|echo)( |$)'; echo looked")?;
-        self.wait(|screen| screen.lines().any(|line| line == "looked"))?;
+        // A mark of its own: what was on the screen before the program's is there again, with the mark of an earlier look.
+        let mark = format!("looked-{}", std::time::UNIX_EPOCH.elapsed()?.as_nanos());
+        let look = "clear; stty -a | tr ';' '\\n' | grep -cE '(^| )(icanon|echo)( |$)'";
+        self.line(&format!("{look}; echo {mark}"))?;
+        self.wait(|screen| screen.lines().any(|line| line == mark))?;
         let screen = self.screen();
         ensure!(screen.lines().any(|line| line.trim() == "1" || line.trim() == "2"), "stty: {screen}");
         ensure!(!screen.contains("-icanon"), "stty: {screen}");
