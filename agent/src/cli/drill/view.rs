@@ -76,11 +76,6 @@ impl View {
         if self.drain && facts.observed {
             return;
         }
-        let source = |source: Source| match source {
-            Source::Given => "given",
-            Source::Measured => "measured",
-            Source::Assumed => "assumed",
-        };
         say(
             out,
             &format!(
@@ -95,18 +90,7 @@ impl View {
                 source(facts.unhealthy_source)
             ),
         );
-        let mut group =
-            format!("fails open below {} healthy ({})", facts.routing_min, source(facts.routing_min_source));
-        if let Some(least) = &facts.dns_failover {
-            group.push_str(&format!(", an address leaves the name below {least} healthy in its zone"));
-        }
-        if facts.anomaly_mitigation {
-            group.push_str(", mitigates anomalies");
-        }
-        if facts.slow_start_ms > 0.0 {
-            group.push_str(&format!(", slow start {} s", facts.slow_start_ms / 1e3));
-        }
-        say(out, &group);
+        say(out, &group(facts));
         if let (true, Some(detection)) = (self.drain, &planned.detection) {
             let (out_of_use, back) = (range(detection), range(&planned.readmission));
             return say(
@@ -242,6 +226,31 @@ impl View {
             instance: book.instance_of(sample),
         })
     }
+}
+
+/// Where a value comes from.
+fn source(source: Source) -> &'static str {
+    match source {
+        Source::Given => "given",
+        Source::Measured => "measured",
+        Source::Assumed => "assumed",
+    }
+}
+
+/// The target group's attributes.
+fn group(facts: &Facts) -> String {
+    let mut group =
+        format!("fails open below {} healthy ({})", facts.routing_min, source(facts.routing_min_source));
+    if let Some(least) = &facts.dns_failover {
+        group.push_str(&format!(", an address leaves the name below {least} healthy in its zone"));
+    }
+    if facts.anomaly_mitigation {
+        group.push_str(", mitigates anomalies");
+    }
+    if facts.slow_start_ms > 0.0 {
+        group.push_str(&format!(", slow start {} s", facts.slow_start_ms / 1e3));
+    }
+    group
 }
 
 fn describe(phase: Phase, observed: bool) -> Option<&'static str> {

@@ -265,20 +265,7 @@ pub fn build(
     let at = |mark: Option<Duration>| mark.map(ms);
     let mut hypothesis = evidence.hypothesis();
     if hypothesis.answer == Answer::No {
-        let measured = Measured {
-            outage: evidence.outage,
-            readmitted: evidence.readmitted(),
-            below: evidence.below(),
-            above: evidence.above(),
-        };
-        let real = Failure { lasts: lasts(marks).unwrap_or(failure.lasts), ..failure };
-        hypothesis.hint = match prediction {
-            // It was seen to fail, and nobody lost anything.
-            Some(prediction) if prediction.visible && window.is_none() && marks.effective.is_some() => {
-                Some(ASKS_ANOTHER.to_owned())
-            }
-            _ => fits(check, &real, &measured).filter(|_| !facts.observed),
-        };
+        hypothesis.hint = hint(check, &failure, &evidence, window.is_some());
     }
     Report {
         hypothesis,
@@ -311,6 +298,25 @@ pub fn build(
         probes,
         facts,
     }
+}
+
+/// What may explain that it didn't go as predicted.
+fn hint(check: &Check, failure: &Failure, evidence: &Evidence<'_>, lost: bool) -> Option<String> {
+    let marks = evidence.marks;
+    let visible = evidence.prediction.is_some_and(|prediction| prediction.visible);
+    // It was seen to fail, and nobody lost anything.
+    if visible && !lost && marks.effective.is_some() {
+        return Some(ASKS_ANOTHER.to_owned());
+    }
+    // Of a failure elsewhere it isn't known when it began.
+    evidence.ended.as_ref()?;
+    let measured = Measured {
+        outage: evidence.outage,
+        readmitted: evidence.readmitted(),
+        below: evidence.below(),
+        above: evidence.above(),
+    };
+    fits(check, &Failure { lasts: lasts(marks).unwrap_or(failure.lasts), ..*failure }, &measured)
 }
 
 /// The nodes that went on sending requests to this target when they should have noticed, and sent none to a healthy one. It
