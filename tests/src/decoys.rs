@@ -114,10 +114,105 @@ impl Drop for Contained {
     }
 }
 
+/// A real nginx of nobody's, whose configuration is something else by now. Dropped, it ends.
+#[derive(Debug)]
+pub struct Stranger {
+    nginx: Child,
+    /// Its folder.
+    pub place: Place,
+}
+
+/// Puts something in the place of a configuration.
+type Swap = fn(&Path) -> std::io::Result<()>;
+
+/// What strangers put where their configuration was.
+const SWAPS: [(&str, Swap); 3] =
+    [("a FIFO", fifo), ("a bomb of includes", includes_itself), ("a file without an end", has_no_end)];
+
+/// A FIFO, which whoever opens it may wait for.
+///
+/// # Errors
+/// When it can't be made.
+pub fn fifo(path: &Path) -> std::io::Result<()> {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666))?;
+    Ok(())
+}
+
+/// A hundred files that include each other.
+///
+/// # Errors
+/// When they can't be written.
+pub fn includes_itself(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    for n in 0..100 {
+        let text = format!("include {}/*.inc; # {}", folder.display(), "x".repeat(1000));
+        std::fs::write(folder.join(format!("{n}.inc")), text)?;
+    }
+    std::fs::write(path, format!("include {}/*.inc;", folder.display()))
+}
+
+/// A tebibyte of nothing.
+///
+/// # Errors
+/// When it can't be made.
+pub fn has_no_end(path: &Path) -> std::io::Result<()> {
+    std::fs::File::create(path)?.set_len(1 << 40)
+}
+
+impl Stranger {
+    /// One that listens on 8080 of an address of its own.
+    ///
+    /// # Errors
+    /// When it doesn't start.
+    pub fn new(swap: impl FnOnce(&Path) -> std::io::Result<()>) -> anyhow::Result<Self> {
+        let place = Place::new()?;
+        let folder = place.join("theirs");
+        std::fs::create_dir(&folder)?;
+        let (conf, f) = (folder.join("nginx.conf"), folder.display());
+        let text = format!(
+            "daemon off; pid {f}/pid; error_log {f}/log; events {{}} http {{ access_log off; \
+             client_body_temp_path {f}/a; proxy_temp_path {f}/b; fastcgi_temp_path {f}/c; uwsgi_temp_path {f}/d; \
+             scgi_temp_path {f}/e; server {{ listen {}:8080; }} }}",
+            place.ip
+        );
+        std::fs::write(&conf, text)?;
+        for path in [&folder, &conf] {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534))?;
+        }
+        let mut nginx = Command::new("setpriv");
+        nginx.args(["--reuid=65534", "--regid=65534", "--clear-groups", "nginx", "-c"]).arg(&conf);
+        nginx.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        let stranger = Self { nginx: nginx.spawn()?, place };
+        let at = (stranger.place.ip, 8080);
+        ensure!(wait_until(LONG, || std::net::TcpStream::connect(at).is_ok()), "no stranger");
+        std::fs::remove_file(&conf)?;
+        swap(&conf)?;
+        Ok(stranger)
+    }
+
+    /// Its master.
+    pub fn pid(&self) -> i32 {
+        self.nginx.id().cast_signed()
+    }
+
+    fn family(&self) -> anyhow::Result<Vec<i32>> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid());
+        Ok(std::fs::read_to_string(path)?.split_ascii_whitespace().filter_map(|p| p.parse().ok()).collect())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.nginx.kill();
+        let _ = self.nginx.wait();
+    }
+}
+
 /// All of them around one nginx.
 #[derive(Debug)]
 pub struct Decoys {
     impostors: Vec<Impostor>,
+    strangers: Vec<(&'static str, Stranger, Vec<i32>)>,
     contained: Option<Contained>,
     other: Nginx,
     family: (i32, Vec<i32>),
@@ -125,8 +220,9 @@ pub struct Decoys {
 }
 
 impl Decoys {
-    /// Two impostors that run no nginx, one that does, an innocent; an nginx with another configuration, and where
-    /// that can be had one in a container.
+    /// Two impostors that run no nginx, one that does, an innocent; strangers' nginx whose configuration is a FIFO, a
+    /// bomb of includes, a file without an end; an nginx with another configuration, and where that can be had one in
+    /// a container.
     ///
     /// # Errors
     /// When one doesn't start.
@@ -162,12 +258,22 @@ impl Decoys {
         let other = Nginx::start(&elsewhere, "", "location / { return 200; }")?;
         ensure!(wait_until(LONG, || other.workers().len() == 2), "no workers");
         let family = (other.master()?, other.workers());
-        Ok(Self { impostors, contained: Contained::start(place), other, family, _elsewhere: elsewhere })
+        let mut strangers = Vec::new();
+        for (what, swap) in SWAPS {
+            let stranger = Stranger::new(swap)?;
+            ensure!(wait_until(LONG, || stranger.family().is_ok_and(|f| !f.is_empty())), "no workers");
+            let family = stranger.family()?;
+            strangers.push((what, stranger, family));
+        }
+        let contained = Contained::start(place);
+        Ok(Self { impostors, strangers, contained, other, family, _elsewhere: elsewhere })
     }
 
     /// Every one of them that isn't an nginx of its own right: what no fault may be asked for.
     pub fn pids(&self) -> Vec<i32> {
-        self.impostors.iter().map(Impostor::pid).chain(self.contained.as_ref().map(|c| c.pid)).collect()
+        let impostors = self.impostors.iter().map(Impostor::pid);
+        let strangers = self.strangers.iter().map(|(_, stranger, _)| stranger.pid());
+        impostors.chain(strangers).chain(self.contained.as_ref().map(|c| c.pid)).collect()
     }
 
     /// The other nginx's master: what only a pid file could make anybody touch.
@@ -185,6 +291,10 @@ impl Decoys {
         }
         let family = (self.other.master()?, self.other.workers());
         ensure!(family == self.family, "the other nginx was touched: {family:?}, not {:?}", self.family);
+        for (what, stranger, family) in &self.strangers {
+            let now = stranger.family().with_context(|| format!("the stranger with {what} is gone"))?;
+            ensure!(now == *family, "the stranger with {what} was touched: {now:?}, not {family:?}");
+        }
         let contained =
             self.contained.as_ref().map(|c| std::fs::read_to_string(format!("/proc/{}/stat", c.pid)));
         if let Some(stat) = contained {

@@ -1,92 +1,25 @@
 //! What others than root run and own is never waited for, and never taken for the nginx that is meant.
 
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use world::agent::Running;
-use world::place::{Place, wait_until};
+use world::decoys::{Stranger, fifo, has_no_end, includes_itself};
+use world::place::wait_until;
 
 use super::{LONG, World, finish};
-
-const NOBODY: u32 = 65534;
-
-/// A real nginx of nobody's, whose configuration is something else by now.
-struct Stranger {
-    nginx: Child,
-    place: Place,
-}
-
-impl Stranger {
-    fn conf(place: &Place) -> PathBuf {
-        place.join("theirs/nginx.conf")
-    }
-
-    /// It listens on 8080 of its own address.
-    fn new(swap: impl FnOnce(&Path)) -> Self {
-        let place = Place::new().unwrap();
-        let folder = place.join("theirs");
-        std::fs::create_dir(&folder).unwrap();
-        let (conf, f) = (Self::conf(&place), folder.display());
-        let text = format!(
-            "daemon off; pid {f}/pid; error_log {f}/log; events {{}} http {{ access_log off; \
-             client_body_temp_path {f}/a; proxy_temp_path {f}/b; fastcgi_temp_path {f}/c; uwsgi_temp_path {f}/d; \
-             scgi_temp_path {f}/e; server {{ listen {}:8080; }} }}",
-            place.ip
-        );
-        std::fs::write(&conf, text).unwrap();
-        for path in [&folder, &conf] {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        let mut nginx = Command::new("setpriv");
-        nginx.args(["--reuid=65534", "--regid=65534", "--clear-groups", "nginx", "-c"]).arg(&conf);
-        nginx.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-        let stranger = Self { nginx: nginx.spawn().unwrap(), place };
-        let at = (stranger.place.ip, 8080);
-        assert!(wait_until(LONG, || std::net::TcpStream::connect(at).is_ok()));
-        std::fs::remove_file(&conf).unwrap();
-        swap(&conf);
-        stranger
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let _ = self.nginx.kill();
-        let _ = self.nginx.wait();
-    }
-}
-
-fn fifo(path: &Path) {
-    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o666)).unwrap();
-}
-
-fn includes_itself(path: &Path) {
-    let folder = path.parent().unwrap();
-    for n in 0..300 {
-        let text = format!("include {}/*.inc; # {}", folder.display(), "x".repeat(1000));
-        std::fs::write(folder.join(format!("{n}.inc")), text).unwrap();
-    }
-    std::fs::write(path, format!("include {}/*.inc;", folder.display())).unwrap();
-}
-
-fn has_no_end(path: &Path) {
-    let file = std::fs::File::create(path).unwrap();
-    file.set_len(1 << 40).unwrap();
-}
 
 #[test]
 fn whatever_strangers_call_their_configuration_delays_nothing_and_costs_no_memory() {
     let world = World::new();
     let strangers = [
-        Stranger::new(fifo),
-        Stranger::new(|path| symlink("/dev/zero", path).unwrap()),
-        Stranger::new(|path| symlink("/dev/tty", path).unwrap()),
-        Stranger::new(includes_itself),
-        Stranger::new(has_no_end),
-        Stranger::new(|path| std::fs::create_dir(path).unwrap()),
-        Stranger::new(|path| std::fs::write(path, [0xff; 5000]).unwrap()),
+        Stranger::new(fifo).unwrap(),
+        Stranger::new(|path| symlink("/dev/zero", path)).unwrap(),
+        Stranger::new(|path| symlink("/dev/tty", path)).unwrap(),
+        Stranger::new(includes_itself).unwrap(),
+        Stranger::new(has_no_end).unwrap(),
+        Stranger::new(|path| std::fs::create_dir(path)).unwrap(),
+        Stranger::new(|path| std::fs::write(path, [0xff; 5000])).unwrap(),
     ];
     for (named, mode) in [(false, "stop"), (true, "stop"), (true, "crash"), (true, "hang")] {
         let dry = if named { "" } else { "--dry-run" };

@@ -175,7 +175,8 @@ pub(super) fn run() -> anyhow::Result<Table> {
     }
     table.note(
         "Decoys: three processes with the master's title (one of them runs the same nginx), an innocent that pid file and \
-         record name, an nginx with another configuration, the nginx of a container. A signal to one ends the bench.",
+         record name, strangers' nginx whose configuration is a FIFO, a bomb of includes or a file without an end, an \
+         nginx with another configuration, the nginx of a container. A signal to one ends the bench.",
     );
     Ok(table)
 }
