@@ -13,6 +13,8 @@ use crate::fault::lease::record::{Mode, Record};
 use crate::sys::clock::rfc3339;
 
 const MAX_BYTES: u64 = 1 << 20;
+/// The step after which the record is removed.
+pub(in crate::fault) const RECOVERED: &str = "recovered";
 
 /// The file.
 pub fn path(log: &Path) -> PathBuf {
@@ -68,7 +70,9 @@ pub fn append(log: &Path, record: &Record, event: &str, detail: &str) -> io::Res
         file = open()?;
     }
     // One write, so that two processes' lines never mix (write(2), O_APPEND).
-    file.write_all(&text)
+    file.write_all(&text)?;
+    // The record goes next: after a power cut, one of the two says what became of the fault.
+    if event == RECOVERED { file.sync_data() } else { Ok(()) }
 }
 
 /// Who is at work: the user that sudo was called by, else the login; a session of SSM says so itself.

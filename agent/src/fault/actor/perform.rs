@@ -225,7 +225,7 @@ impl Actor<'_, '_> {
             Noted::Recovered => {
                 let mut detail = vec![why_text(self.why()).to_owned()];
                 detail.extend(self.seen.differences.iter().map(|d| format!("difference: {d}")));
-                ("recovered", detail.join("; "))
+                (history::RECOVERED, detail.join("; "))
             }
             Noted::NotRecovered => {
                 ("not_recovered", self.error.as_ref().map_or(String::new(), ToString::to_string))
