@@ -170,7 +170,6 @@ fn a_busy_package_manager_is_waited_for_and_no_other_answer_is_taken_for_the_rpm
 
 /// One machine for all that an instance may have that isn't nginx.service.
 #[test]
-#[ignore = "minutes: every mode is tried five times; cargo test --test e2e no_unit -- --ignored"]
 fn an_instance_whose_nginx_no_unit_has() {
     let Some(rpm) = package("1") else { return };
     let name = rpm.file_name().unwrap().to_str().unwrap().to_owned();
