@@ -9,7 +9,7 @@ set -euo pipefail
 
 # Anything beside glibc itself would be missing on somebody's machine.
 binary() { # FILE ARCH GLIBC
-    local header dynamic segments highest limit=5500000 size machine
+    local header dynamic segments highest limit=$((11 << 19)) size machine
     header=$(LC_ALL=C readelf -hW "$1")
     dynamic=$(LC_ALL=C readelf -dW "$1")
     segments=$(LC_ALL=C readelf -lW "$1")
