@@ -39,8 +39,8 @@ check_alarms() {
     while IFS= read -r name; do
         [ -z "$name" ] || names+=("$name")
     done < <(alarm_names)
-    call cloudwatch describe-alarms --alarm-types MetricAlarm CompositeAlarm --alarm-names "${names[@]}"
-    for name in "${names[@]}"; do
+    call cloudwatch describe-alarms --alarm-types MetricAlarm CompositeAlarm --alarm-names ${names[@]+"${names[@]}"}
+    for name in ${names[@]+"${names[@]}"}; do
         state=$(pick --arg name "$name" '(.MetricAlarms // []) + (.CompositeAlarms // []) | .[] | select(.AlarmName == $name) | .StateValue')
         case $state in
             '') die "there is no CloudWatch alarm $name" ;;
