@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 /// How the folder's name begins.
 const PREFIX: &str = "asg-agent-";
 
-static NEXT: AtomicU8 = AtomicU8::new(1);
+static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A scratch folder with a loopback address of its own. Dropped, it kills what still holds a file open in it.
 #[derive(Debug)]
@@ -67,10 +67,13 @@ impl Place {
     }
 }
 
-/// A loopback address that nobody else has been given.
+/// A loopback address that nobody else has been given: two bytes by the process, the last by a counter. Where that has
+/// gone round, which the whole suite makes it do, the second byte moves on.
 pub fn address() -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 1 + high % 250, low, NEXT.fetch_add(1, Ordering::Relaxed))
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [round, last] = [n / 254, n % 254].map(|part| u8::try_from(part).unwrap_or(u8::MAX));
+    Ipv4Addr::new(127, 1 + (high % 250).wrapping_add(round.wrapping_mul(83)) % 250, low, 1 + last)
 }
 
 impl Drop for Place {
